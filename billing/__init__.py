@@ -1,0 +1,1 @@
+"""Quantities and money. Never sees prompt text or HTTP, imports neither `gateway` nor `policies`."""

@@ -1,0 +1,1 @@
+"""Text in, decision out. Pure: knows neither HTTP nor money."""
