@@ -1,0 +1,336 @@
+"""The ledger: quotas, prices, holds, counters, usage, journals, seals and open cases.
+
+Revision ID: 0001
+Revises: nothing
+
+Safe: creates only. What an append-only book cannot add later is here from the start: department, user, model,
+deployment, provider, purpose, project, grade and destination on every entry.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+#: Nothing in these is ever edited or removed. A correction is another row.
+APPEND_ONLY = ("quota", "price_book", "price", "fx_rate", "usage_event", "usage_meter", "journal", "entry", "seal")
+
+_RESOLVED = "('posted','voided','expired')"
+_FROZEN = ("id", "request_id", "attempt", "amount", "scopes", "day", "month", "year", "user_id", "department_id")
+
+
+def upgrade() -> None:
+    _tables()
+    if op.get_bind().dialect.name == "sqlite":
+        _guard_sqlite()
+    else:
+        _guard_postgresql()
+
+
+def _guard_sqlite() -> None:
+    for table in (*APPEND_ONLY, "hold"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+    for table in APPEND_ONLY:
+        op.execute(
+            f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+    changed = " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in _FROZEN)
+    op.execute(
+        f"CREATE TRIGGER hold_resolved_once BEFORE UPDATE ON hold WHEN OLD.state IN {_RESOLVED} OR {changed} "
+        "BEGIN SELECT RAISE(ABORT, 'a hold resolves once and keeps its amount'); END"
+    )
+
+
+def _guard_postgresql() -> None:
+    op.execute(
+        "CREATE FUNCTION haechi_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+    )
+    op.execute(
+        "CREATE FUNCTION haechi_hold_resolves_once() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'a hold resolves once and keeps its amount'; END $$"
+    )
+    for table in APPEND_ONLY:
+        op.execute(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION haechi_append_only()"
+        )
+    for table in (*APPEND_ONLY, "hold"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION haechi_append_only()"
+        )
+    op.execute("CREATE TRIGGER hold_no_delete BEFORE DELETE ON hold FOR EACH ROW EXECUTE FUNCTION haechi_append_only()")
+    changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in _FROZEN)
+    op.execute(
+        f"CREATE TRIGGER hold_resolved_once BEFORE UPDATE ON hold FOR EACH ROW "
+        f"WHEN (OLD.state IN {_RESOLVED} OR {changed}) EXECUTE FUNCTION haechi_hold_resolves_once()"
+    )
+
+
+def downgrade() -> None:
+    raise RuntimeError("A ledger is not taken down by a migration. Restore a backup instead.")
+
+
+def _tables() -> None:
+    op.create_table(
+        "counter",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("posted", sa.BigInteger(), nullable=False),
+        sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("held >= 0", name="ck_counter_held"),
+        sa.PrimaryKeyConstraint("scope", "period"),
+    )
+    op.create_table(
+        "entry",
+        sa.Column("journal_id", sa.Text(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=True),
+        sa.Column("department_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("deployment", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=True),
+        sa.Column("grade", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("budget_item", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("journal_id", "n"),
+    )
+    op.create_table(
+        "fx_rate",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("base", sa.Text(), nullable=False),
+        sa.Column("quote", sa.Text(), nullable=False),
+        sa.Column("rate_e6", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("effective_date", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("confirmed", sa.Integer(), nullable=False),
+        sa.Column("imported_at", sa.BigInteger(), nullable=False),
+        sa.Column("imported_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_fx_rate_date", "fx_rate", ["base", "quote", "effective_date"], unique=False)
+    op.create_table(
+        "hold",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("day", sa.Text(), nullable=False),
+        sa.Column("month", sa.Text(), nullable=False),
+        sa.Column("year", sa.Text(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("department_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("surface", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=True),
+        sa.Column("grade", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("model_requested", sa.Text(), nullable=False),
+        sa.Column("model_resolved", sa.Text(), nullable=False),
+        sa.Column("deployment", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("family", sa.Text(), nullable=False),
+        sa.Column("creditor", sa.Text(), nullable=False),
+        sa.Column("price_key", sa.Text(), nullable=False),
+        sa.Column("price_version", sa.Text(), nullable=False),
+        sa.Column("fx_rate_e6", sa.BigInteger(), nullable=False),
+        sa.Column("fx_provisional", sa.Integer(), nullable=False),
+        sa.Column("vat_bp", sa.Integer(), nullable=False),
+        sa.Column("vat_treatment", sa.Text(), nullable=False),
+        sa.Column("input_bound", sa.BigInteger(), nullable=False),
+        sa.Column("input_estimate", sa.BigInteger(), nullable=False),
+        sa.Column("output_cap", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("checkpoint", sa.Text(), nullable=True),
+        sa.Column("checkpoint_at", sa.BigInteger(), nullable=True),
+        sa.Column("resolved_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("state IN ('open','sent','posted','voided','expired')", name="ck_hold_state"),
+        sa.CheckConstraint("amount >= 0", name="ck_hold_amount"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("request_id", "attempt", name="uq_hold_request"),
+    )
+    op.create_index(
+        "ix_hold_live",
+        "hold",
+        ["lease_until"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('open','sent')"),
+        postgresql_where=sa.text("state IN ('open','sent')"),
+    )
+    op.create_table(
+        "journal",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("idem_key", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=True),
+        sa.Column("reverses", sa.Text(), nullable=True),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("day", sa.Text(), nullable=False),
+        sa.Column("month", sa.Text(), nullable=False),
+        sa.Column("year", sa.Text(), nullable=False),
+        sa.Column("service_date", sa.Text(), nullable=False),
+        sa.Column("won", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("idem_key", name="uq_journal_idem"),
+        sa.UniqueConstraint("reverses", name="uq_journal_reverses"),
+    )
+    op.create_index("ix_journal_month", "journal", ["month"], unique=False)
+    op.create_table(
+        "price",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("book_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("price_key", sa.Text(), nullable=False),
+        sa.Column("meter", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("unit_price_pico", sa.BigInteger(), nullable=False),
+        sa.Column("tier_gt", sa.BigInteger(), nullable=True),
+        sa.Column("tier_ge", sa.BigInteger(), nullable=True),
+        sa.Column("conditions", sa.Text(), nullable=False),
+        sa.Column("valid_from", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("confirmed", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_price_key", "price", ["price_key", "valid_from"], unique=False)
+    op.create_table(
+        "price_book",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("imported_from", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("approved_by", sa.Text(), nullable=True),
+        sa.Column("activated_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "quota",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=True),
+        sa.Column("hard", sa.Integer(), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=False),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_quota_scope", "quota", ["scope", "period"], unique=False)
+    op.create_table(
+        "recon_case",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("ours", sa.BigInteger(), nullable=True),
+        sa.Column("theirs", sa.BigInteger(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("resolved_at", sa.BigInteger(), nullable=True),
+        sa.Column("resolved_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "subject", name="uq_recon_case_subject"),
+    )
+    op.create_table(
+        "seal",
+        sa.Column("chain", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("row_id", sa.Text(), nullable=False),
+        sa.Column("prev_hash", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("sealed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain", "seq"),
+        sa.UniqueConstraint("chain", "row_id", name="uq_seal_row"),
+    )
+    op.create_table(
+        "usage_event",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("department_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("surface", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=True),
+        sa.Column("grade", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("model_requested", sa.Text(), nullable=False),
+        sa.Column("model_served", sa.Text(), nullable=False),
+        sa.Column("deployment", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("upstream_model", sa.Text(), nullable=True),
+        sa.Column("provider_request_id", sa.Text(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=False),
+        sa.Column("service_date", sa.Text(), nullable=False),
+        sa.Column("service_month", sa.Text(), nullable=False),
+        sa.Column("utc_date", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("http_status", sa.Integer(), nullable=True),
+        sa.Column("quality", sa.Text(), nullable=False),
+        sa.Column("provisional", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("extractor", sa.Text(), nullable=False),
+        sa.Column("raw_usage", sa.Text(), nullable=True),
+        sa.Column("reported_ticks", sa.BigInteger(), nullable=True),
+        sa.Column("price_version", sa.Text(), nullable=False),
+        sa.Column("fx_rate_e6", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("amount_ticks", sa.BigInteger(), nullable=True),
+        sa.Column("won", sa.BigInteger(), nullable=True),
+        sa.Column("vat", sa.BigInteger(), nullable=True),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("hold_amount", sa.BigInteger(), nullable=False),
+        sa.Column("hold_breach", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("request_id", "attempt", name="uq_usage_event_request"),
+    )
+    op.create_index("ix_usage_event_month", "usage_event", ["service_month", "department_id"], unique=False)
+    op.create_index("ix_usage_event_provider_request", "usage_event", ["provider", "provider_request_id"], unique=False)
+    op.create_table(
+        "usage_meter",
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("meter", sa.Text(), nullable=False),
+        sa.Column("quantity", sa.BigInteger(), nullable=False),
+        sa.Column("price_id", sa.Text(), nullable=True),
+        sa.Column("amount_ticks", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("event_id", "seq"),
+    )
