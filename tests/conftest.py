@@ -1,0 +1,134 @@
+"""What every test may ask for: real servers, and a migrated database of its own on each kind we support.
+
+Nothing is skipped for want of a server. `make test` installs them; a machine that has its own names them in
+HAECHI_TEST_POSTGRES_URL (an account that may create databases) and HAECHI_TEST_REDIS_URL.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import servers
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to `revision`, as `haechi migrate` does."""
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    command.upgrade(config, revision)
+
+
+@pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """The name of this test process: `main`, or `gw0`, `gw1` … when the tests run in several."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "main"))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    return servers.free_port()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server in which databases may be created; its maintenance database's address."""
+    if given := os.environ.get("HAECHI_TEST_POSTGRES_URL"):
+        yield given
+        return
+    try:
+        with servers.postgres() as url:
+            yield url
+    except servers.NoServer as why:
+        pytest.fail(str(why), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def redis_url(worker: str) -> Iterator[str]:
+    """A Redis this test process has to itself."""
+    if given := os.environ.get("HAECHI_TEST_REDIS_URL"):
+        # One numbered database per test process: gw0 takes 1, gw1 takes 2 …
+        number = int(worker.removeprefix("gw")) + 1 if worker.startswith("gw") else 0
+        yield f"{given.rstrip('/').removesuffix('/0')}/{number}"
+        return
+    try:
+        with servers.redis_server() as url:
+            yield url
+    except servers.NoServer as why:
+        pytest.fail(str(why), pytrace=False)
+
+
+def _maintain(url: str, statement: str, **names: str) -> None:
+    identifiers = {key: sql.Identifier(name) for key, name in names.items()}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(**identifiers))
+
+
+def _beside(url: str, database: str) -> str:
+    """`url` with another database name."""
+    head, _, tail = url.rpartition("/")
+    _, mark, options = tail.partition("?")
+    return f"{head}/{database}{mark}{options}"
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database(postgres_url: str, worker: str) -> Iterator[Callable[..., str]]:
+    """Call it for a new database's address: empty, or a copy of `template`. All are dropped at the end."""
+    made: list[str] = []
+
+    def new(template: str = "template0") -> str:
+        name = f"haechi_{worker}_{uuid.uuid4().hex[:12]}"
+        _maintain(postgres_url, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
+        made.append(name)
+        return _beside(postgres_url, name)
+
+    yield new
+    for name in made:
+        _maintain(postgres_url, "DROP DATABASE {name} WITH (FORCE)", name=name)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(new_postgres_database: Callable[..., str]) -> str:
+    """The name of a migrated, empty database to copy: a copy takes milliseconds, the migrations take seconds."""
+    url = new_postgres_database()
+    migrate(url)
+    return url.rpartition("/")[2].partition("?")[0]
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of this test's own."""
+    path = tmp_path / "ledger.db"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(migrated_postgres: str, new_postgres_database: Callable[..., str]) -> str:
+    """A migrated PostgreSQL database of this test's own."""
+    return new_postgres_database(template=migrated_postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test's own, once on each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
