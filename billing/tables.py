@@ -117,7 +117,6 @@ class HoldRow(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("amount >= 0", name="ck_hold_amount"),
         CheckConstraint("state IN ('open','sent','posted','voided','expired')", name="ck_hold_state"),
-        UniqueConstraint("request_id", "attempt", name="uq_hold_request"),
         Index("ix_hold_live", "lease_until", sqlite_where=_LIVE, postgresql_where=_LIVE),
     )
     id: str = _id()
@@ -169,7 +168,7 @@ class CounterRow(SQLModel, table=True):
     """What a scope has spent and reserved in a period, micro-won. A projection of journals and open holds."""
 
     __tablename__ = "counter"
-    __table_args__ = (CheckConstraint("held >= 0", name="ck_counter_held"),)
+    __table_args__ = (CheckConstraint("held >= 0", name="ck_counter_held"), {"sqlite_with_rowid": False})
     scope: str = Field(sa_column=Column(Text, primary_key=True))
     period: str = Field(sa_column=Column(Text, primary_key=True))
     posted: int = _big()
@@ -178,11 +177,10 @@ class CounterRow(SQLModel, table=True):
 
 
 class UsageEventRow(SQLModel, table=True):
-    """One attempt the upstream saw, whatever came of it. `won` and `vat`: micro-won, null while unknown."""
+    """One attempt the upstream saw, whatever came of it; id = its hold's. `won` and `vat`: micro-won, null while unknown."""
 
     __tablename__ = "usage_event"
     __table_args__ = (
-        UniqueConstraint("request_id", "attempt", name="uq_usage_event_request"),
         Index("ix_usage_event_month", "service_month", "department_id"),
         Index("ix_usage_event_provider_request", "provider", "provider_request_id"),
     )
@@ -232,6 +230,7 @@ class UsageMeterRow(SQLModel, table=True):
     """One disjoint quantity of an event and what it cost in the price's currency."""
 
     __tablename__ = "usage_meter"
+    __table_args__ = ({"sqlite_with_rowid": False},)
     event_id: str = Field(sa_column=Column(Text, primary_key=True))
     seq: int = Field(sa_column=Column(Integer, primary_key=True))
     model: str = _text()
@@ -242,17 +241,18 @@ class UsageMeterRow(SQLModel, table=True):
 
 
 class JournalRow(SQLModel, table=True):
-    """A balanced set of entries. `scopes` are the budgets it counts against, in `day`, `month` and `year`."""
+    """A balanced set of entries. `scopes` are the budgets it counts against, in `day`, `month` and `year`.
+
+    The id is what makes booking idempotent: a usage journal has its hold's id, a reversal `reversal:<journal>`.
+    """
 
     __tablename__ = "journal"
     __table_args__ = (
-        UniqueConstraint("idem_key", name="uq_journal_idem"),
         UniqueConstraint("reverses", name="uq_journal_reverses"),
         Index("ix_journal_month", "month"),
     )
     id: str = _id()
     kind: str = _text()
-    idem_key: str = _text()
     event_id: str | None = _text_or_none()
     reverses: str | None = _text_or_none()
     scopes: str = _text()
@@ -270,12 +270,12 @@ class EntryRow(SQLModel, table=True):
     """One leg of a journal with the dimensions it is reported by."""
 
     __tablename__ = "entry"
+    __table_args__ = ({"sqlite_with_rowid": False},)
     journal_id: str = Field(sa_column=Column(Text, primary_key=True))
     n: int = Field(sa_column=Column(Integer, primary_key=True))
     account: str = _text()
     currency: str = _text()
     amount: int = _big()
-    event_id: str | None = _text_or_none()
     department_id: str = _text()
     user_id: str = _text()
     model: str = _text()
@@ -292,7 +292,7 @@ class SealRow(SQLModel, table=True):
     """One link of a hash chain: `books` over journals, `audit` over the audit trail, `evidence` over decisions."""
 
     __tablename__ = "seal"
-    __table_args__ = (UniqueConstraint("chain", "row_id", name="uq_seal_row"),)
+    __table_args__ = (UniqueConstraint("chain", "row_id", name="uq_seal_row"), {"sqlite_with_rowid": False})
     chain: str = Field(sa_column=Column(Text, primary_key=True))
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
     row_id: str = _text()

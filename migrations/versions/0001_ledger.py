@@ -91,6 +91,7 @@ def _tables() -> None:
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("held >= 0", name="ck_counter_held"),
         sa.PrimaryKeyConstraint("scope", "period"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "entry",
@@ -99,7 +100,6 @@ def _tables() -> None:
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=True),
         sa.Column("department_id", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -111,6 +111,7 @@ def _tables() -> None:
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("budget_item", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("journal_id", "n"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "fx_rate",
@@ -175,7 +176,6 @@ def _tables() -> None:
         sa.CheckConstraint("state IN ('open','sent','posted','voided','expired')", name="ck_hold_state"),
         sa.CheckConstraint("amount >= 0", name="ck_hold_amount"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("request_id", "attempt", name="uq_hold_request"),
     )
     op.create_index(
         "ix_hold_live",
@@ -189,7 +189,6 @@ def _tables() -> None:
         "journal",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("idem_key", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=True),
         sa.Column("reverses", sa.Text(), nullable=True),
         sa.Column("scopes", sa.Text(), nullable=False),
@@ -202,7 +201,6 @@ def _tables() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("idem_key", name="uq_journal_idem"),
         sa.UniqueConstraint("reverses", name="uq_journal_reverses"),
     )
     op.create_index("ix_journal_month", "journal", ["month"], unique=False)
@@ -275,6 +273,7 @@ def _tables() -> None:
         sa.Column("sealed_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("chain", "seq"),
         sa.UniqueConstraint("chain", "row_id", name="uq_seal_row"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "usage_event",
@@ -319,7 +318,6 @@ def _tables() -> None:
         sa.Column("hold_amount", sa.BigInteger(), nullable=False),
         sa.Column("hold_breach", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("request_id", "attempt", name="uq_usage_event_request"),
     )
     op.create_index("ix_usage_event_month", "usage_event", ["service_month", "department_id"], unique=False)
     op.create_index("ix_usage_event_provider_request", "usage_event", ["provider", "provider_request_id"], unique=False)
@@ -333,4 +331,5 @@ def _tables() -> None:
         sa.Column("price_id", sa.Text(), nullable=True),
         sa.Column("amount_ticks", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("event_id", "seq"),
+        sqlite_with_rowid=False,
     )

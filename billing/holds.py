@@ -1,0 +1,231 @@
+"""What is asked of the book, one small value each: reserve, sent, checkpoint, settle, void.
+
+      Reserve ──▶ open ──MarkSent──▶ sent ──Settle──▶ posted
+                   │                  └────Settle(outcome=expired)──▶ expired   (we crashed; amount from the checkpoint)
+                   └──Void──▶ voided                                            (nothing was sent, or nothing can be billed)
+
+A hold resolves exactly once. `Settle` books the usage of one attempt the upstream saw: event, meters, journal and counters
+in one transaction, idempotent on (request id, attempt). The values are immutable snapshots: no background task ever looks
+at a request again to find out whom to bill.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from billing.ledger import Leg, usage_legs
+from billing.periods import Periods
+from billing.quota import Ask
+
+HoldState = Literal["open", "sent", "posted", "voided", "expired"]
+Outcome = Literal["completed", "aborted", "failed", "expired"]
+Quality = Literal["exact", "estimated", "suspense"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Who asks, for what, and which budgets carry it. `scopes` are sorted: it is the order counters are locked in."""
+
+    principal: str
+    user_id: str
+    department_id: str
+    key_id: str | None
+    scopes: tuple[str, ...]
+    periods: Periods
+    service_date: str
+    surface: str
+    stream: bool
+    purpose: str
+    project: str | None
+    grade: str
+    model_requested: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one attempt goes and at which pinned price, rate and tax it is booked."""
+
+    model: str
+    deployment: str
+    provider: str
+    family: str
+    destination: str
+    creditor: str
+    price_key: str
+    price_version: str
+    fx_rate_e6: int
+    fx_provisional: bool
+    vat_bp: int = 0
+    vat_treatment: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside for one attempt. `amount` is micro-won; `output_cap` is what the provider is told."""
+
+    request_id: str
+    attempt: int
+    who: Dimensions
+    where: Place
+    amount: int
+    output_cap: int
+    input_bound: int
+    input_estimate: int
+    created_at: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.request_id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Ask for a hold; `instead_of` is released in the same transaction, so that a fallback never loses its money between.
+
+    Answered with a `Hold`, or with the `Refused` of billing.quota.
+    """
+
+    request_id: str
+    attempt: int
+    who: Dimensions
+    where: Place
+    ask: Ask
+    input_bound: int
+    input_estimate: int
+    at: int
+    lease_owner: str
+    lease_until: int
+    instead_of: Void | Settle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkSent:
+    """The request is about to leave. Answered with False when the hold was resolved meanwhile: then it must not leave."""
+
+    hold_id: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What has been delivered so far, so that a crash can be billed for it. `detail` is JSON without any text of the answer."""
+
+    hold_id: str
+    detail: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Give the whole hold back. Answered with True, or False when it was already resolved."""
+
+    hold: Hold
+    outcome: Outcome
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLine:
+    """One disjoint quantity and its price, as charged."""
+
+    model: str
+    meter: str
+    quantity: int
+    price_id: str | None
+    amount_ticks: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something a person must look at. `kind` + `subject` open it once."""
+
+    kind: str
+    subject: str
+    detail: str
+    ours: int | None = None
+    theirs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Book one attempt. `won` and `vat` are micro-won; None when the price is unknown, and then a case must say so.
+
+    Answered with `Booked`.
+    """
+
+    hold: Hold
+    outcome: Outcome
+    started_at: int
+    ended_at: int
+    quality: Quality
+    currency: str
+    ticks: int | None
+    won: int | None
+    vat: int
+    tokens: int
+    lines: tuple[MeterLine, ...]
+    extractor: str
+    raw_usage: str | None = None
+    reason: str | None = None
+    reported_ticks: int | None = None
+    http_status: int | None = None
+    provider_request_id: str | None = None
+    upstream_model: str | None = None
+    creditor: str | None = None
+    cases: tuple[Case, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Micro-won that the budgets carry, tax included."""
+        return (self.won or 0) + self.vat
+
+    def legs(self) -> tuple[Leg, ...]:
+        where = self.hold.where
+        if self.won is None or self.ticks is None:
+            return ()
+        return usage_legs(
+            department_id=self.hold.who.department_id,
+            creditor=self.creditor or where.creditor,
+            currency=self.currency,
+            ticks=self.ticks,
+            won=self.won,
+            vat=self.vat,
+            vat_treatment=where.vat_treatment,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """Negate a journal, once. The budgets get the money back in the period that is open now."""
+
+    journal_id: str
+    periods: Periods
+    service_date: str
+    actor: str
+    reason: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """`state` says what happened: booked now, booked before (a replay), or the hold had already expired (a case is open)."""
+
+    state: Literal["booked", "replayed", "late"]
+    breach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuota:
+    """A decision about an allowance, in force from its commit on. `amount` micro-won, None lifts the quota."""
+
+    scope: str
+    period: str
+    amount: int | None
+    hard: bool
+    set_by: str
+    at: int
+    reason: str | None = None
+
+
+Op = Reserve | MarkSent | Checkpoint | Void | Settle | Reverse | SetQuota
