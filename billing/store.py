@@ -114,7 +114,7 @@ class Statements:
         )
         self.insert_events = insert(tables.UsageEventRow)
         self.insert_meters = insert(tables.UsageMeterRow)
-        self.insert_journals = insert(tables.JournalRow)
+        self.insert_journals = insert(tables.JournalRow, skip=("seq",))
         self.insert_entries = insert(tables.EntryRow)
         self.insert_cases = insert(tables.ReconCaseRow, ignore=True)
         self.insert_quotas = insert(tables.QuotaRow, skip=("id",))

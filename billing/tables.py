@@ -43,6 +43,10 @@ def _small() -> int:
 _LIVE = text("state IN ('open','sent')")
 
 
+#: An ascending number given by the database; SQLite gives one only to a plain INTEGER primary key.
+_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+
+
 class QuotaRow(SQLModel, table=True):
     """One decision about an allowance; the newest row of (scope, period) is in force. `amount` null lifts the quota."""
 
@@ -243,15 +247,17 @@ class UsageMeterRow(SQLModel, table=True):
 class JournalRow(SQLModel, table=True):
     """A balanced set of entries. `scopes` are the budgets it counts against, in `day`, `month` and `year`.
 
-    The id is what makes booking idempotent: a usage journal has its hold's id, a reversal `reversal:<journal>`.
+    `seq` is only the order rows arrived in, for the sealer. The id is what makes booking idempotent: a usage journal has its hold's id, a reversal `reversal:<journal>`.
     """
 
     __tablename__ = "journal"
     __table_args__ = (
+        UniqueConstraint("id", name="uq_journal_id"),
         UniqueConstraint("reverses", name="uq_journal_reverses"),
         Index("ix_journal_month", "month"),
     )
-    id: str = _id()
+    seq: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    id: str = _text()
     kind: str = _text()
     event_id: str | None = _text_or_none()
     reverses: str | None = _text_or_none()

@@ -187,6 +187,7 @@ def _tables() -> None:
     )
     op.create_table(
         "journal",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=True),
@@ -200,7 +201,8 @@ def _tables() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id", name="uq_journal_id"),
         sa.UniqueConstraint("reverses", name="uq_journal_reverses"),
     )
     op.create_index("ix_journal_month", "journal", ["month"], unique=False)
