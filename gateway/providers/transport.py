@@ -1,0 +1,287 @@
+"""The seam to the wire: one POST, one response, nothing that knows a dialect.
+
+    post ──▶ connect ──▶ write ──▶ first byte ──▶ chunk … chunk ──▶ end
+             CONNECT     EPIPE:     TIMEOUT or     TIMEOUT or
+             sent=False  sent=False BROKEN         BROKEN
+                                    sent=True      sent=True
+
+`AiohttpTransport` is the real one; the shipped fake, `ScriptedTransport`, lives in scripted.py. Whatever goes wrong leaves here
+as a ProviderError. `sent` errs on the side of True: False means that no upstream can have had the whole request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import select
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+from aiohttp.client_reqrep import ClientRequest, ClientResponse
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
+from yarl import URL
+
+from gateway.providers.base import Failure, ProviderError
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, measured on the monotonic clock.
+
+    `connect`: name, TCP and TLS together. `first_byte`: from the request's last byte to the response's first.
+    `idle`: silence allowed between two reads after that.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 60.0
+    idle: float = 30.0
+
+
+class Response(Protocol):
+    """A response whose head has arrived. Either `read` it whole or iterate `chunks` once."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names are matched without regard to case."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body; ProviderError(BROKEN) and a closed connection once it is longer than `limit` bytes."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Bytes that came before a break are handed on before the break is raised."""
+
+    def finish(self) -> None:
+        """The dialect says the answer is complete: keep the connection if HTTP agrees within a second, else close it."""
+
+    def close(self) -> None:
+        """Abort. Before the end of the body this is how an upstream learns to stop. Harmless when repeated."""
+
+
+class Transport(Protocol):
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, timeouts: Timeouts) -> Response:
+        """Send and wait for the response's head; any status is a response. Raises ProviderError. Follows no redirects."""
+
+    async def close(self) -> None: ...
+
+
+# How long a connection may take to end its message after the dialect's own end before it is not worth keeping.
+_LINGER = 1.0
+# aiohttp stops reading from the socket at twice this much unread; it bounds what one slow reader can hold in memory.
+_READ_BUFFER = 32 * 1024
+
+_WIRE_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError, RuntimeError)
+
+
+class AiohttpTransport:
+    """One pool of kept-alive connections to one upstream account.
+
+    `proxy`: URL of an HTTP proxy. `ca_file`: PEM bundle that replaces the system's trust. `client_cert`: one PEM file with the
+    certificate and its key. Files are read here, so a wrong path refuses at start (OSError, ssl.SSLError).
+    `connections` caps the pool, 0 for no cap: how much work runs at once is decided at admission, not here.
+    """
+
+    def __init__(
+        self,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        client_cert: str | None = None,
+        keep_alive: float = 15.0,
+        connections: int = 0,
+    ) -> None:
+        self._proxy = proxy
+        self._keep_alive = keep_alive
+        self._connections = connections
+        self._ssl: ssl.SSLContext | bool = True
+        if ca_file is not None or client_cert is not None:
+            self._ssl = ssl.create_default_context(cafile=ca_file)
+            if client_cert is not None:
+                self._ssl.load_cert_chain(client_cert)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._limits: dict[Timeouts, aiohttp.ClientTimeout] = {}
+        self._urls: dict[str, URL] = {}
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, timeouts: Timeouts) -> Response:
+        session = self._session or self._open()
+        target = self._urls.get(url) or self._urls.setdefault(url, URL(url))
+        limit = self._limits.get(timeouts) or self._limits.setdefault(timeouts, _client_timeout(timeouts))
+        while True:
+            try:
+                raw = await session.post(target, headers=headers, data=body, timeout=limit, allow_redirects=False)
+            except _Stale:
+                # The peer had hung up on this pooled connection and not a byte was written to it. Each round throws one
+                # away, so the loop ends at a fresh connection at the latest.
+                continue
+            except _WIRE_ERRORS as exc:
+                raise _before_head(exc) from exc
+            return _AiohttpResponse(raw, timeouts)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Not in the constructor: a session belongs to the loop it is made in.
+        if self._closed:
+            raise ProviderError(Failure.CONNECT, sent=False, detail="transport closed")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=self._keep_alive, ttl_dns_cache=60, ssl=self._ssl
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"user-agent": "haechi", "accept-encoding": "identity"},
+            request_class=_Request,
+            read_bufsize=_READ_BUFFER,
+            proxy=self._proxy,
+        )
+        return self._session
+
+
+def _client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    # No total: an answer may take as long as it keeps coming.
+    return aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=timeouts.first_byte)
+
+
+class _Stale(aiohttp.ClientConnectionError):
+    """A pooled connection turned out to be dead before anything was written to it."""
+
+
+class _Request(ClientRequest):
+    """Looks whether a pooled connection is still alive before writing to it.
+
+    A POST may not be repeated once written, so the moment to notice that the peer has hung up is before. The event loop may not
+    have seen the FIN yet; the kernel has.
+    """
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        protocol = conn.protocol
+        if protocol is not None:
+            marks = protocol.__dict__
+            if "haechi_used" in marks:
+                if _hung_up(conn, tls=self.is_ssl()):
+                    raise _Stale
+            else:
+                marks["haechi_used"] = True
+        return await super().send(conn)
+
+
+def _hung_up(conn: Connection, *, tls: bool) -> bool:
+    wire = conn.transport
+    sock = None if wire is None else wire.get_extra_info("socket")
+    if wire is None or sock is None or wire.is_closing():
+        return True
+    poll = select.poll()
+    # Unasked bytes on an idle plain connection mean the next answer would not be ours. On TLS they may be a session ticket.
+    poll.register(sock.fileno(), select.POLLRDHUP if tls else select.POLLRDHUP | select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _before_head(exc: BaseException) -> ProviderError:
+    unsent = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.ClientHttpProxyError,
+        aiohttp.InvalidURL,
+    )
+    if isinstance(exc, unsent):
+        return ProviderError(Failure.CONNECT, sent=False, detail=_named(exc))
+    if isinstance(exc, asyncio.TimeoutError):
+        return ProviderError(Failure.TIMEOUT, sent=True, detail="no first byte")
+    if isinstance(exc, OSError) and exc.errno == errno.EPIPE:
+        # Our side could not finish writing: what the upstream has is not a whole request.
+        return ProviderError(Failure.BROKEN, sent=False, detail=_named(exc))
+    return ProviderError(Failure.BROKEN, sent=True, detail=_named(exc))
+
+
+def _named(exc: BaseException) -> str:
+    """The error's class and number. Never its text: aiohttp puts addresses, and parsers put received bytes, into theirs."""
+    cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    number = getattr(cause, "errno", None)
+    return f"{type(exc).__name__} {errno.errorcode.get(number, number)}" if number else type(exc).__name__
+
+
+class _AiohttpResponse:
+    __slots__ = ("_broken", "_raw", "headers", "status")
+
+    def __init__(self, raw: ClientResponse, timeouts: Timeouts) -> None:
+        self._raw = raw
+        self._broken: ProviderError | None = None
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+        connection = raw.connection
+        if connection is not None and connection.protocol is not None and timeouts.idle != timeouts.first_byte:
+            connection.protocol.read_timeout = timeouts.idle
+            connection.protocol.start_timeout()
+
+    async def read(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.chunks():
+            size += len(part)
+            if size > limit:
+                self.close()
+                raise ProviderError(Failure.BROKEN, sent=True, detail=f"body over {limit} bytes")
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            part = await self._raw.content.readany()
+        except _WIRE_ERRORS as exc:
+            self._broken = _after_head(exc)
+            part = self._arrived()
+            self.close()
+            if part:
+                return part
+            raise self._broken from exc
+        except BaseException:
+            self.close()
+            raise
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+    def _arrived(self) -> bytes:
+        """What the reader had already taken off the wire: it refuses to hand it out once it holds an exception."""
+        buffered = self._raw.content._buffer
+        offset = self._raw.content._buffer_offset
+        return b"".join(buffered)[offset:]
+
+    def finish(self) -> None:
+        # aiohttp puts the connection back in the pool when the message ends, read or not; the timer keeps us alive till then.
+        if not self._raw.closed:
+            asyncio.get_running_loop().call_later(_LINGER, self.close)
+
+    def close(self) -> None:
+        raw = self._raw
+        if raw.closed:
+            return
+        connection = raw.connection
+        if connection is not None and connection.protocol is not None:
+            # Not a graceful close: that may wait for a TLS goodbye while the upstream goes on generating.
+            connection.protocol.abort()
+        raw.close()
+
+
+def _after_head(exc: BaseException) -> ProviderError:
+    if isinstance(exc, asyncio.TimeoutError):
+        return ProviderError(Failure.TIMEOUT, sent=True, detail="silence in mid-answer")
+    return ProviderError(Failure.BROKEN, sent=True, detail=_named(exc))
