@@ -16,7 +16,7 @@ mkdir -p .cache
 exec 9>.cache/environment.lock
 flock 9
 
-# Scripts and the editable install carry absolute paths, so a moved checkout needs its own environment as well.
+# The folder counts too: an environment does not survive a move.
 fingerprint() { { pwd; cat "$@"; } | sha256sum | cut -c1-16; }
 
 find_python() {
@@ -44,7 +44,8 @@ make_environment() { # make_environment FOLDER
   "$python" -m venv --clear "$1"
 }
 
-usable() { [ -x "$1/bin/python" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1; }
+# An environment's scripts name their interpreter by its full path, so a moved or copied checkout's are of no use.
+usable() { "$1/bin/pip" --version 2>/dev/null | grep -qF " from $PWD/$1/"; }
 
 # uv reads none of pip's settings. What a site has set for pip (its own mirror, its own certificate) is meant for every installer.
 follow_pip_settings() {
@@ -55,6 +56,8 @@ follow_pip_settings() {
   cert=$(.venv/bin/python -m pip config get global.cert 2>/dev/null || true)
   cert=${PIP_CERT:-$cert}
   if [ -n "$cert" ] && [ -z "${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE=$cert; fi
+  # Debian's pip trusts the machine's certificate store; so does uv when told.
+  export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}
   export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-120}
 }
 
