@@ -476,7 +476,7 @@ def _event_row(op: Settle, hold_amount: int, *, breach: bool) -> Row:
         op.outcome,
         op.http_status,
         op.quality,
-        int(where.fx_provisional),
+        int(op.provisional),
         op.reason,
         op.extractor,
         op.raw_usage,

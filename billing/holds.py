@@ -173,6 +173,7 @@ class Settle:
     provider_request_id: str | None = None
     upstream_model: str | None = None
     creditor: str | None = None
+    provisional: bool = False
     cases: tuple[Case, ...] = ()
 
     @property
