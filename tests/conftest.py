@@ -15,18 +15,16 @@ from pathlib import Path
 import psycopg
 import pytest
 import servers
-from alembic import command
-from alembic.config import Config
 from psycopg import sql
 
-ROOT = Path(__file__).resolve().parent.parent
+from gateway import database
 
 
-def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to `revision`, as `haechi migrate` does."""
-    config = Config(toml_file=ROOT / "pyproject.toml")
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, revision)
+def migrate(url: str) -> None:
+    """Bring the database at `url` to the newest revision, as `haechi migrate` does, and let go of it."""
+    engine = database.open_engine(url)
+    database.migrate(engine)
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
