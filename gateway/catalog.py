@@ -51,6 +51,7 @@ class Deployment:
     tokenizer: str | None
     family: tuple[str, str]
     on_disconnect: Literal["cancel", "drain"]
+    output_cap_field: str
     trust_reported_cost: bool
     tax_treatment: str
     tax_rate_bp: int
@@ -161,6 +162,7 @@ def _deployment(settings: Settings, book: Prices, at: datetime, given: Deploymen
         tokenizer=given.tokenizer,
         family=provider.usage_family,
         on_disconnect=provider.on_disconnect,
+        output_cap_field=provider.output_cap_field,
         trust_reported_cost=provider.trust_reported_cost,
         tax_treatment=provider.tax.treatment,
         tax_rate_bp=provider.tax.rate_bp,

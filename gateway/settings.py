@@ -166,10 +166,11 @@ class ProviderConfig(Section):
     enabled_env: Annotated[str, AfterValidator(_env_name)] | None = None
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     proxy: str | None = None
-    ca_file: Path | None = None
-    client_cert: Path | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
     tax: Tax = Tax()
     stream_usage: bool = True
+    output_cap_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     trust_reported_cost: bool = False
     family: Annotated[str, AfterValidator(_family)] = "openai/chat"
 
@@ -269,9 +270,14 @@ class Provider(ProviderConfig):
     """
 
     name: str
-    api_key: SecretStr | None = None
+    secret: SecretStr | None = None
     credential: bool = True
     enabled: bool = True
+
+    @property
+    def api_key(self) -> str | None:
+        """The key itself, for the client that sends it and for nobody else."""
+        return self.secret.get_secret_value() if self.secret else None
 
     @property
     def usage_family(self) -> tuple[str, str]:
@@ -646,9 +652,9 @@ def _with_environment(name: str, given: ProviderConfig, folder: Path, env: Env) 
         {field: getattr(given, field) for field in ProviderConfig.model_fields}
         | {
             "name": name,
-            "ca_file": folder / given.ca_file if given.ca_file else None,
-            "client_cert": folder / given.client_cert if given.client_cert else None,
-            "api_key": SecretStr(key) if key else None,
+            "ca_file": str(folder / given.ca_file) if given.ca_file else None,
+            "client_cert": str(folder / given.client_cert) if given.client_cert else None,
+            "secret": SecretStr(key) if key else None,
             "credential": given.api_key_env is None or bool(key),
             "enabled": switch not in {"", "0"},
         }
