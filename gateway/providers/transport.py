@@ -113,6 +113,7 @@ class AiohttpTransport:
         session = self._session or self._open()
         target = self._urls.get(url) or self._urls.setdefault(url, URL(url))
         limit = self._limits.get(timeouts) or self._limits.setdefault(timeouts, _client_timeout(timeouts))
+        again = True
         while True:
             try:
                 raw = await session.post(target, headers=headers, data=body, timeout=limit, allow_redirects=False)
@@ -121,6 +122,9 @@ class AiohttpTransport:
                 # away, so the loop ends at a fresh connection at the latest.
                 continue
             except _WIRE_ERRORS as exc:
+                if again and _nothing_written(exc):
+                    again = False
+                    continue
                 raise _before_head(exc) from exc
             return _AiohttpResponse(raw, timeouts)
 
@@ -186,6 +190,16 @@ def _hung_up(conn: Connection, *, tls: bool) -> bool:
     return bool(poll.poll(0))
 
 
+def _nothing_written(exc: BaseException) -> bool:
+    """Whether the connection was lost between being chosen and being written to.
+
+    aiohttp writes head and body in one call, which refuses a closing transport with these words before touching it; the error
+    for a connection lost while a large body drains has others.
+    """
+    cause = exc.__cause__
+    return isinstance(cause, aiohttp.ClientConnectionResetError) and "closing transport" in str(cause)
+
+
 def _before_head(exc: BaseException) -> ProviderError:
     unsent = (
         aiohttp.ClientConnectorError,
@@ -193,7 +207,7 @@ def _before_head(exc: BaseException) -> ProviderError:
         aiohttp.ClientHttpProxyError,
         aiohttp.InvalidURL,
     )
-    if isinstance(exc, unsent):
+    if isinstance(exc, unsent) or _nothing_written(exc):
         return ProviderError(Failure.CONNECT, sent=False, detail=_named(exc))
     if isinstance(exc, asyncio.TimeoutError):
         return ProviderError(Failure.TIMEOUT, sent=True, detail="no first byte")
