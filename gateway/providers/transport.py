@@ -225,17 +225,36 @@ def _named(exc: BaseException) -> str:
 
 
 class _AiohttpResponse:
-    __slots__ = ("_broken", "_raw", "headers", "status")
+    """One watchdog a response, not aiohttp's timer a chunk: re-arming that costs more than reading the chunk."""
+
+    __slots__ = ("_broken", "_idle", "_loop", "_raw", "_waiting_since", "_watchdog", "headers", "status")
 
     def __init__(self, raw: ClientResponse, timeouts: Timeouts) -> None:
         self._raw = raw
         self._broken: ProviderError | None = None
+        self._idle = timeouts.idle
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
         self.status = raw.status
         self.headers: Mapping[str, str] = raw.headers
         connection = raw.connection
-        if connection is not None and connection.protocol is not None and timeouts.idle != timeouts.first_byte:
-            connection.protocol.read_timeout = timeouts.idle
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = None
             connection.protocol.start_timeout()
+            self._watchdog = self._loop.call_later(self._idle, self._watch)
+
+    def _watch(self) -> None:
+        """Ends a wait of `idle` seconds. Time in which nobody was waiting for the upstream is not the upstream's silence."""
+        self._watchdog = None
+        if self._raw.closed:
+            return
+        now = self._loop.time()
+        due = (self._waiting_since or now) + self._idle
+        if now >= due:
+            self._raw.content.set_exception(aiohttp.SocketTimeoutError())
+        else:
+            self._watchdog = self._loop.call_at(due, self._watch)
 
     async def read(self, limit: int) -> bytes:
         parts: list[bytes] = []
@@ -257,6 +276,7 @@ class _AiohttpResponse:
     async def __anext__(self) -> bytes:
         if self._broken is not None:
             raise self._broken
+        self._waiting_since = self._loop.time()
         try:
             part = await self._raw.content.readany()
         except _WIRE_ERRORS as exc:
@@ -269,9 +289,17 @@ class _AiohttpResponse:
         except BaseException:
             self.close()
             raise
+        finally:
+            self._waiting_since = 0.0
         if not part:
+            self._rest()
             raise StopAsyncIteration
         return part
+
+    def _rest(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def _arrived(self) -> bytes:
         """What the reader had already taken off the wire: it refuses to hand it out once it holds an exception."""
@@ -281,10 +309,12 @@ class _AiohttpResponse:
 
     def finish(self) -> None:
         # aiohttp puts the connection back in the pool when the message ends, read or not; the timer keeps us alive till then.
+        self._rest()
         if not self._raw.closed:
-            asyncio.get_running_loop().call_later(_LINGER, self.close)
+            self._loop.call_later(_LINGER, self.close)
 
     def close(self) -> None:
+        self._rest()
         raw = self._raw
         if raw.closed:
             return
