@@ -1,0 +1,64 @@
+"""A vendor's raw usage object → `Usage`.
+
+One file per usage family (a shape and its rules), listed in `FAMILIES`; a (provider, flavor) pair leads to exactly one.
+To add a family: write its file, add it to the tuple. Files beginning with `_` are shared by families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from billing.extract import openai_chat
+from billing.extract._gate import Inconsistent
+from billing.usage import Usage, suspense
+
+__all__ = ["FAMILIES", "FLAVORS", "PROVIDERS", "extract", "family_of"]
+
+
+class Family(Protocol):
+    """What a family's file offers. `read` may raise Inconsistent and nothing else, whatever JSON it is given."""
+
+    EXTRACTOR: str
+    ROUTES: tuple[tuple[str, str], ...]
+
+    def read(
+        self, usage: Mapping[str, Any], provider: str, flavor: str, model: str, context: Mapping[str, object], /
+    ) -> Usage: ...
+
+
+FAMILIES: tuple[Family, ...] = (openai_chat,)
+
+_READERS = {route: family for family in FAMILIES for route in family.ROUTES}
+PROVIDERS: frozenset[str] = frozenset(provider for provider, _ in _READERS)
+FLAVORS: frozenset[str] = frozenset(flavor for _, flavor in _READERS)
+_EMPTY: Mapping[str, object] = {}
+
+
+def family_of(provider: str, flavor: str) -> str | None:
+    """The extractor that reads such usage, such as `openai_chat/1`; None where nobody does."""
+    family = _READERS.get((provider, flavor))
+    return None if family is None else family.EXTRACTOR
+
+
+def extract(
+    provider: str, flavor: str, usage: object, *, model: str = "", context: Mapping[str, object] | None = None
+) -> Usage:
+    """Read a provider's own usage object (the content of it, as parsed from JSON). Never raises for any JSON.
+
+    `flavor` is the API surface: chat, responses, messages, converse, generateContent, v2, embeddings, images, audio, realtime,
+    rerank, sdk, openai-compat. `context` is what only the rest of the answer knows (`output_items`, `groundingMetadata`, `tools`,
+    `search_context_size`); keys nobody reads do no harm.
+    What cannot be trusted comes back with quality `suspense` and a reason, never as 0.
+    """
+    family = _READERS.get((provider, flavor))
+    if family is None:
+        return suspense("none/0", f"unknown: no reader for {provider} {flavor}")
+    if usage is None:
+        return suspense(family.EXTRACTOR, "missing")
+    if not isinstance(usage, Mapping):
+        return suspense(family.EXTRACTOR, "malformed: usage is no object")
+    try:
+        return family.read(usage, provider, flavor, model, _EMPTY if context is None else context)
+    except Inconsistent as fault:
+        return suspense(family.EXTRACTOR, str(fault))
