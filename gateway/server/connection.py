@@ -16,38 +16,30 @@ has come; the clock read on the hot path is the sweep's.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import urllib.parse
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
-from uvicorn.server import ServerState
 
-from gateway.api.raw import ClientLeft, LeftReason, body_too_large
+from gateway.api.raw import LeftReason, body_too_large
 from gateway.errors import Refusal
 from gateway.server.chunked import BadChunk, ChunkedBody
-from gateway.server.forwarded import TrustedProxies
-from gateway.server.head import CHUNKED, Head, HeadParser, check_unfinished
-from gateway.server.limits import ServerLimits
+from gateway.server.cycle import RequestCycle
+from gateway.server.head import CHUNKED, Head, check_unfinished
 from gateway.server.refusals import (
-    app_failed,
     body_too_slow,
     head_too_large,
     head_too_slow,
     malformed,
     render,
     shutting_down,
-    status_line,
     too_many_connections,
 )
-from gateway.server.status import ServerStatus
-
-log = logging.getLogger(__name__)
+from gateway.server.shared import Shared
 
 IDLE, HEAD, BODY, BUSY, LINGER = range(5)
 
@@ -55,26 +47,6 @@ IDLE, HEAD, BODY, BUSY, LINGER = range(5)
 _UNREAD_BODY = 64 * 1024
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-_STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
-
-
-class Shared(ServerState):
-    """What all connections of one server have in common. Of uvicorn's fields, `default_headers` and `tasks` are used."""
-
-    def __init__(self, limits: ServerLimits) -> None:
-        super().__init__()
-        self.limits = limits
-        self.status = ServerStatus()
-        self.open: set[Connection] = set()
-        self.heads = HeadParser(limits)
-        self.proxies = TrustedProxies(limits.trusted_proxies)
-        # `default_headers` (only `date`, which RFC 9110 §6.6.1 asks for) as bytes; the sweep renews both.
-        self.default_block = b""
-        # The sweep's clock (event loop time). Up to one sweep old, so deadlines taken from it get one sweep more.
-        self.now = 0.0
-        self.header_wait = limits.header_seconds + limits.sweep_seconds
-        self.idle_wait = limits.idle_seconds + limits.sweep_seconds
 
 
 class Connection(asyncio.Protocol):
@@ -151,8 +123,7 @@ class Connection(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self.transport = transport  # type: ignore[assignment]  # uvloop's class is no subclass of asyncio.Transport
+        self.transport = cast(asyncio.Transport, transport)
         shared = self._shared
         shared.open.add(self)
         self._local = get_local_addr(self.transport)
@@ -163,7 +134,7 @@ class Connection(asyncio.Protocol):
             refusal = too_many_connections()
             shared.status.refused[str(refusal.code)] += 1
             self.transport.write(render(refusal, shared.default_headers))
-            self.transport.close()
+            self._close()
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -184,6 +155,8 @@ class Connection(asyncio.Protocol):
         # A half-closed client counts as gone: no HTTP client we know does that, and a stream must stop being paid for.
         if self._cycle is not None:
             self._cycle.leave("client")
+        # Returning nothing closes the transport once everything is sent.
+        self._unsent = -1
         self.wake = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -216,30 +189,35 @@ class Connection(asyncio.Protocol):
 
     def inspect(self, now: float, elapsed: float) -> None:
         """Enforce the time limits; `elapsed` is the time since the last sweep. Sets the next `wake`."""
-        limits = self._shared.limits
-        if self.write_paused or self.transport.is_closing():
-            unsent = self.transport.get_write_buffer_size()
-            if self._unsent < 0 or unsent < self._unsent:
-                self._unsent = unsent
-                self._stuck_at = now + limits.write_seconds
-            elif unsent and now >= self._stuck_at:
-                self._shared.status.stuck += 1
-                self.abort("stuck")
-                return
+        closing = self.transport.is_closing()
+        if (self.write_paused or closing) and self._is_stuck(now):
+            self._shared.status.stuck += 1
+            self.abort("stuck")
+            return
         phase = self._phase
-        if phase == BODY:
+        if closing:
+            pass  # only unsent bytes keep it open
+        elif phase == BODY:
             self._inspect_body(elapsed)
-        elif phase != BUSY and now >= self._deadline and not self.transport.is_closing():
-            if phase == HEAD:
-                self._refuse(head_too_slow(limits.header_seconds))
-            else:
-                self.transport.close()
+        elif phase == HEAD and now >= self._deadline:
+            self._refuse(head_too_slow(self._shared.limits.header_seconds))
+        elif phase in (IDLE, LINGER) and now >= self._deadline:
+            self._close()
         if self._phase == BODY or self.write_paused or self.transport.is_closing():
             self.wake = now
         elif self._phase == BUSY:
             self.wake = math.inf
         else:
             self.wake = self._deadline
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of what waits to be sent for `write_seconds`."""
+        unsent = self.transport.get_write_buffer_size()
+        if self._unsent < 0 or unsent < self._unsent:
+            self._unsent = unsent
+            self._stuck_at = now + self._shared.limits.write_seconds
+            return False
+        return unsent > 0 and now >= self._stuck_at
 
     def _inspect_body(self, elapsed: float) -> None:
         cycle = self._cycle
@@ -262,8 +240,7 @@ class Connection(asyncio.Protocol):
     def retire(self) -> None:
         """Close now if no request is being answered; else after the current one."""
         if not self.busy and not self.transport.is_closing():
-            self.transport.close()
-            self.wake = 0.0
+            self._close()
 
     def expire(self) -> None:
         """Tell the running request that the drain time is over. It can still send."""
@@ -275,10 +252,6 @@ class Connection(asyncio.Protocol):
         if self._cycle is not None:
             self._cycle.leave(reason)
         self.transport.abort()
-
-    def shutdown(self) -> None:
-        """uvicorn's name for `retire`."""
-        self.retire()
 
     # Head
 
@@ -327,7 +300,7 @@ class Connection(asyncio.Protocol):
         self._left = head.length
         self._chunks = ChunkedBody() if head.length == CHUNKED else None
         self._body_size = 0
-        self._body_clock = 0.0
+        self._body_clock = -shared.limits.sweep_seconds  # the sweep under way counts as a whole one
         self.wake = 0.0
         if rest:
             self._on_body(rest)
@@ -410,7 +383,7 @@ class Connection(asyncio.Protocol):
                 self._next()
         elif part:
             cycle.take(part, last=False)
-            if cycle.unread > _UNREAD_BODY:
+            if cycle.unread > _UNREAD_BODY:  # never when it is skipped: the answered request takes nothing
                 self._pause_reading()
 
     def _body_done(self, rest: bytes) -> None:
@@ -441,8 +414,7 @@ class Connection(asyncio.Protocol):
             if self._phase == BODY:
                 self._linger()
             else:
-                self.transport.close()
-                self.wake = 0.0
+                self._close()
         elif self._phase == BODY:
             self._resume_reading()  # a short rest of the body is read and thrown away
         else:
@@ -510,6 +482,12 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
         self.transport.write_eof()
 
+    def _close(self) -> None:
+        """Close once everything is sent; the sweep sees to it that this does not take for ever."""
+        self._unsent = -1
+        self.wake = 0.0
+        self.transport.close()
+
     def _pause_reading(self) -> None:
         if not self._read_paused and not self.transport.is_closing():
             self._read_paused = True
@@ -520,232 +498,3 @@ class Connection(asyncio.Protocol):
             self._read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-
-class RequestCycle:
-    """One request and its answer: what the app's `receive` and `send` are bound to."""
-
-    __slots__ = (
-        "_body",
-        "_body_last",
-        "_chunked",
-        "_connection",
-        "_event",
-        "_expected",
-        "_keep_alive",
-        "_shared",
-        "_silent",
-        "_task",
-        "_watchers",
-        "answered",
-        "answering",
-        "expects_continue",
-        "left",
-        "scope",
-        "unread",
-    )
-
-    def __init__(
-        self,
-        connection: Connection,
-        shared: Shared,
-        scope: Scope,
-        *,
-        has_body: bool,
-        keep_alive: bool,
-        expects_continue: bool,
-    ) -> None:
-        self._connection = connection
-        self._shared = shared
-        self.scope = scope
-        self._keep_alive = keep_alive
-        self.expects_continue = expects_continue  # the client waits for "100 Continue"
-        self._body: list[bytes] | None = None if has_body else [b""]  # come and not yet taken by the app
-        self._body_last = not has_body  # whether its last byte is among them
-        self.unread = 0
-        self._event: asyncio.Event | None = None
-        self._watchers: list[Callable[[LeftReason], object]] | None = None
-        self._task: asyncio.Task[None]
-        self.left: LeftReason | None = None
-        self.answering = False  # the head is out
-        self.answered = False  # … and everything else
-        self._silent = False  # an answer without a body (HEAD, 204, 304)
-        self._chunked = False
-        self._expected = 0  # bytes of a declared answer still to be sent
-
-    def start(self, loop: asyncio.AbstractEventLoop, app: ASGIApp) -> asyncio.Task[None]:
-        self._task = loop.create_task(self._run(app))
-        return self._task
-
-    async def _run(self, app: ASGIApp) -> None:
-        try:
-            await app(self.scope, self.receive, self.send)
-        except (ClientLeft, ClientDisconnect):
-            pass
-        except asyncio.CancelledError:
-            pass  # only the end of the drain cancels us
-        except BaseException:  # a SystemExit in one request must not end all others
-            log.exception("the app failed on %s %s", self.scope["method"], self.scope["path"])
-        finally:
-            self._shared.tasks.discard(self._task)
-            if not self.answered and self.left in (None, "shutdown"):
-                self._unanswered()
-
-    def _unanswered(self) -> None:
-        """The app has returned or failed, and the client still waits."""
-        if self.answering:
-            log.error("the answer to %s %s was not finished", self.scope["method"], self.scope["path"])
-            # Only a cut connection tells the client that the answer is not whole.
-            self._connection.abort("refused")
-        else:
-            self.left = "refused"
-            self._connection.refuse_for(self, shutting_down() if self._shared.status.draining else app_failed())
-
-    # What the connection tells
-
-    def take(self, part: bytes, *, last: bool) -> None:
-        """The next bytes of the body."""
-        if self.answered:
-            return
-        if self._body is None:
-            self._body = [part]
-        else:
-            self._body.append(part)
-        self.unread += len(part)
-        self._body_last = last
-        if self._event is not None:
-            self._event.set()
-
-    def leave(self, reason: LeftReason) -> None:
-        """There is no one to answer any more (or, for "shutdown", no time)."""
-        if self.answered or self.left not in (None, "shutdown"):
-            return
-        first = self.left is None
-        self.left = reason
-        if self._event is not None:
-            self._event.set()
-        if first and self._watchers is not None:
-            watchers, self._watchers = self._watchers, None
-            for watcher in watchers:
-                self._connection.call_soon(watcher, reason)
-
-    def when_left(self, watcher: Callable[[LeftReason], object]) -> None:
-        """Call `watcher(reason)` once the client has left. Never called when the answer completes before that."""
-        if self.left is not None:
-            self._connection.call_soon(watcher, self.left)
-        elif self._watchers is None:
-            self._watchers = [watcher]
-        else:
-            self._watchers.append(watcher)
-
-    # What the app calls
-
-    async def receive(self) -> Message:
-        """http.request with the body as it comes, then http.disconnect with `reason` (a LeftReason, or "answered")."""
-        while True:
-            if self.left is not None:
-                return {"type": "http.disconnect", "reason": self.left}
-            if self.answered:
-                return {"type": "http.disconnect", "reason": "answered"}
-            parts = self._body
-            if parts is not None:
-                self._body = None
-                self.unread = 0
-                self._connection.body_wanted()
-                body = parts[0] if len(parts) == 1 else b"".join(parts)
-                return {"type": "http.request", "body": body, "more_body": not self._body_last}
-            if self.expects_continue:
-                self.expects_continue = False
-                if not self.answering:
-                    self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if self._event is None:
-                self._event = asyncio.Event()
-            self._event.clear()
-            await self._event.wait()
-
-    async def send(self, message: Message) -> None:
-        """As ASGI says. Waits while the client reads slower than we send; does nothing once the client has left."""
-        if self._connection.write_paused:
-            await self._connection.writable()
-        if self.left is not None and self.left != "shutdown":
-            return
-        kind = message["type"]
-        if not self.answering:
-            if kind != "http.response.start":
-                raise RuntimeError(f"expected http.response.start, got {kind}")
-            self._send_head(message["status"], message.get("headers", ()))
-        elif not self.answered:
-            if kind != "http.response.body":
-                raise RuntimeError(f"expected http.response.body, got {kind}")
-            self._send_body(message.get("body", b""), message.get("more_body", False))
-        else:
-            raise RuntimeError(f"the answer is complete already, got {kind}")
-
-    def _send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        shared = self._shared
-        connection = self._connection
-        keep_alive = (
-            self._keep_alive
-            and not shared.status.draining
-            and not self.expects_continue
-            and not connection.body_too_long_to_skip
-        )
-        length: int | None = None
-        lines = [_STATUS_LINES[status], shared.default_block]
-        for given_name, value in headers:
-            name = given_name.lower()
-            if name in _FRAMING:
-                # How an answer ends is ours to say: keep only a declared length and the wish to close.
-                if name == b"connection":
-                    keep_alive = keep_alive and b"close" not in value.lower()
-                    continue
-                if name != b"content-length":
-                    continue
-                length = int(value)
-            lines.append(b"%b: %b\r\n" % (name, value))
-        silent = self.scope["method"] == "HEAD" or status in (204, 304)
-        if length is None and not silent:
-            if self.scope["http_version"] == "1.1":
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-            else:
-                keep_alive = False  # the end of the connection ends the answer
-                self._chunked = False
-                length = -1
-        if not keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
-            raise RuntimeError("a header of the answer holds CR, LF or NUL")
-        self._keep_alive = keep_alive
-        self._silent = silent
-        self._expected = length or 0
-        self.answering = True
-        self.expects_continue = False
-        connection.transport.write(head + b"\r\n")
-
-    def _send_body(self, body: bytes, more: bool) -> None:
-        transport = self._connection.transport
-        if self._silent:
-            pass
-        elif self._chunked:
-            if more:
-                if body:
-                    transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-            elif body:
-                transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-            else:
-                transport.write(b"0\r\n\r\n")
-        else:
-            if self._expected >= 0:
-                self._expected -= len(body)
-                if self._expected < 0 or (self._expected and not more):
-                    raise RuntimeError("the answer is not as long as its content-length")
-            if body:
-                transport.write(body)
-        if not more:
-            self.answered = True
-            self._watchers = None
-            if self._event is not None:
-                self._event.set()
-            self._connection.answered(keep_alive=self._keep_alive)

@@ -34,8 +34,9 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.connection import Connection, Shared
+from gateway.server.connection import Connection
 from gateway.server.limits import ServerLimits
+from gateway.server.shared import Shared
 from gateway.server.status import ServerStatus
 
 log = logging.getLogger(__name__)

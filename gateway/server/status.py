@@ -13,6 +13,7 @@ class ServerStatus:
     `draining` is true from the first SIGTERM or SIGINT on: readiness answers 503. `expired` is true once the drain time
     is over and running requests have been told to finish (http.disconnect with reason "shutdown"). `refused` counts
     the answers the server gave itself, by error code, and `stuck` the connections closed because the client did not read.
+    `connections` and `running` (requests whose handler runs) are as of the last sweep.
     """
 
     draining: bool = False
