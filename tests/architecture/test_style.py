@@ -120,7 +120,8 @@ def test_sql_is_never_built_from_values(path: Path) -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=name)
 def test_no_text_is_unfinished_or_tied_to_one_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
-    marks = [mark for mark in ("TODO", "FIXME", "XXX:") if re.search(rf"\b{mark}", text)]
+    # Spelled so that this file does not find itself.
+    marks = re.findall(r"\bTO[D]O\b|\bFIX[M]E\b|\bXX[X]\b", text)
     assert not marks, f"{name(path)} says {marks}: finish it, or write an issue"
     homes = re.findall(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/[\w./-]+", text)
     assert homes == [], f"{name(path)} names a path of one machine"
