@@ -1,0 +1,160 @@
+"""Where the gateway's CPU goes: `python -m bench.profile [--target sqlite|postgres] [--stream] [--perf]`.
+
+threads     µs per request of every thread, from the kernel, undisturbed
+functions   the event loop's functions by own and by cumulative time, from cProfile; profiling itself costs, most for small
+            functions, so the columns are scaled to what the thread needed without it
+libraries   with --perf and Debian's linux-perf: samples by shared object, to tell the interpreter from the kernel and SQLite
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pstats
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.machine import ROOT, WORK, BenchError, split_cores, thread_cpu
+from bench.rounds import Load, Size, Upstream, warm_up
+from bench.targets import Haechi, make
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description="Where the gateway's CPU goes.")
+    parser.add_argument("--target", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--stream", action="store_true", help="burst streams instead of whole answers")
+    parser.add_argument("--perf", action="store_true", help="sample shared objects with perf")
+    parser.add_argument("--top", type=int, default=45)
+    options = parser.parse_args()
+    cores, size = split_cores(), Size()
+    os.sched_setaffinity(0, cores.others)
+    with ExitStack() as stack:
+        upstream = Upstream(cores, size)
+        stack.callback(upstream.close)
+        target = make(options.target, upstream.port, cores, users=4)
+        assert isinstance(target, Haechi)
+        stack.callback(target.close)
+        target.prepare()
+        out = WORK / "profile.out"
+        out.unlink(missing_ok=True)
+        target.wrapper = ("-m", "bench.profiled", str(out), "gateway")
+        target.start()
+        load = Load(cores, str(time.time_ns()))
+        warm_up(load, target)
+        own = _threads(load, target, options)
+        _functions(load, target, options, out, own)
+        if options.perf:
+            _libraries(load, target, options)
+    return 0
+
+
+def _run(load: Load, target: Haechi, options: argparse.Namespace, name: str) -> dict[str, Any]:
+    report = load.run(target, name, options.requests, connections=32, stream=options.stream)
+    if report["completed"] == 0:
+        raise BenchError(f"nothing was answered: {report['statuses']}")
+    return report
+
+
+def _threads(load: Load, target: Haechi, options: argparse.Namespace) -> float:
+    """Prints µs per request by thread; returns the main thread's."""
+    before = thread_cpu(target.pid)
+    report = _run(load, target, options, "threads")
+    after = thread_cpu(target.pid)
+    spent = {name: (seconds - before.get(name, 0)) / report["completed"] * 1e6 for name, seconds in after.items()}
+    whole = report["cpu_s"] / report["completed"] * 1e6
+    print(f"{report['completed']} requests, {whole:.0f} µs of CPU each, {report['per_s']:.0f} requests/s\n")
+    print("| thread | µs/request |\n| --- | --- |")
+    for name, micros in sorted(spent.items(), key=lambda item: -item[1]):
+        if micros >= 0.5:
+            print(f"| {name.rsplit(' ', 1)[0]} | {micros:.0f} |")
+    return max(micros for name, micros in spent.items() if name.startswith("main"))
+
+
+def _functions(load: Load, target: Haechi, options: argparse.Namespace, out: Path, main_us: float) -> None:
+    os.kill(target.pid, signal.SIGUSR1)
+    report = _run(load, target, options, "functions")
+    os.kill(target.pid, signal.SIGUSR2)
+    for _ in range(100):
+        if out.exists():
+            break
+        time.sleep(0.05)
+    else:
+        raise BenchError("the gateway wrote no profile: does it run its event loop in the main thread?")
+    stats: dict[Any, Any] = pstats.Stats(str(out)).stats  # type: ignore[attr-defined]
+    # Waiting for the network is not work, and cProfile counts wall time.
+    rows = {place: row for place, row in stats.items() if not _waits(place)}
+    done = report["completed"]
+    scale = main_us / (sum(row[2] for row in rows.values()) / done * 1e6)
+    print(f"\ncProfile saw {1 / scale:.1f} times what the thread needs undisturbed; scaled to {main_us:.0f} µs.")
+    folders: dict[str, float] = defaultdict(float)
+    for place, row in rows.items():
+        folders[_owner(place)] += row[2] / done * 1e6 * scale
+    print("\n| own time by | µs/request |\n| --- | --- |")
+    for name, micros in sorted(folders.items(), key=lambda item: -item[1])[:20]:
+        print(f"| {name} | {micros:.1f} |")
+    for title, index in (("own", 2), ("cumulative", 3)):
+        print(f"\n| function, by {title} time | calls/request | own µs | cumulative µs |\n| --- | --- | --- | --- |")
+        for place, row in sorted(rows.items(), key=lambda item: -item[1][index])[: options.top]:
+            own, cumulative = (row[i] / done * 1e6 * scale for i in (2, 3))
+            print(f"| {_name(place)} | {row[1] / done:.2f} | {own:.1f} | {cumulative:.1f} |")
+
+
+def _waits(place: tuple[str, int, str]) -> bool:
+    return any(word in place[2] for word in ("'poll' of 'select.epoll'", "run_until_complete", "run_forever"))
+
+
+def _owner(place: tuple[str, int, str]) -> str:
+    """The package a function belongs to; C functions by their own name."""
+    file, _, name = place
+    if file == "~":
+        return f"C: {name.strip('<>')[:60]}"
+    path = Path(file)
+    if path.is_relative_to(ROOT) and ".venv" not in path.parts:
+        return str(path.relative_to(ROOT))
+    parts = path.parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    return f"python: {path.stem}"
+
+
+def _name(place: tuple[str, int, str]) -> str:
+    owner = _owner(place)
+    return owner if place[0] == "~" else f"{owner}:{place[1]} {place[2]}"
+
+
+def _libraries(load: Load, target: Haechi, options: argparse.Namespace) -> None:
+    if shutil.which("perf") is None:
+        raise BenchError("no perf (Debian: linux-perf)")
+    data = WORK / "perf.data"
+    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", str(target.pid), "-o", str(data)]
+    recorder = subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.3)
+    report = _run(load, target, options, "libraries")
+    recorder.send_signal(signal.SIGINT)
+    recorder.wait(20)
+    whole = report["cpu_s"] / report["completed"] * 1e6
+    for title, keys in (("shared object", "dso"), ("symbol", "dso,symbol")):
+        done = subprocess.run(
+            ["perf", "report", "-i", str(data), "--stdio", "--sort", keys, "--percent-limit", "0.7"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        print(f"\n| {title} | µs/request |\n| --- | --- |")
+        for line in done.stdout.splitlines():
+            share, _, rest = line.strip().partition("%")
+            if rest and share.replace(".", "", 1).isdigit():
+                print(f"| {' '.join(rest.split())} | {float(share) / 100 * whole:.1f} |")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as error:
+        sys.exit(f"bench: {error}")
