@@ -64,6 +64,10 @@ def _kind(column: Any) -> str:
     return "bigint" if isinstance(column.type, BigInteger | Integer) else "text"
 
 
+def _names(model: type[SQLModel], alias: str) -> str:
+    return ", ".join(f"{alias}.{column.name}" for column in _table(model).columns)
+
+
 class Statements:
     """Every statement of the request path, rendered once for the database in use."""
 
@@ -118,6 +122,23 @@ class Statements:
         self.insert_entries = insert(tables.EntryRow)
         self.insert_cases = insert(tables.ReconCaseRow, ignore=True)
         self.insert_quotas = insert(tables.QuotaRow, skip=("id",))
+        self.journals = batch(
+            (("id", "text"),),
+            f"SELECT {_names(tables.JournalRow, 'j')} FROM v JOIN journal j ON j.id = v.id",
+        )
+        self.entries = batch(
+            (("id", "text"),),
+            f"SELECT {_names(tables.EntryRow, 'e')} FROM v JOIN entry e ON e.journal_id = v.id ORDER BY e.journal_id, e.n",
+        )
+        self.events = batch(
+            (("id", "text"),),
+            f"SELECT {_names(tables.UsageEventRow, 'u')} FROM v JOIN usage_event u ON u.id = v.id",
+        )
+        self.meters = batch(
+            (("id", "text"),),
+            f"SELECT {_names(tables.UsageMeterRow, 'm')} FROM v JOIN usage_meter m ON m.event_id = v.id "
+            "ORDER BY m.event_id, m.seq",
+        )
         self.insert_seals = insert(tables.SealRow)
         self.insert_price_books = insert(tables.PriceBookRow)
         self.insert_prices = insert(tables.PriceRow, ignore=True)
@@ -175,3 +196,54 @@ class Tx:
     def reversal_of(self, journal_id: str) -> str | None:
         rows = self.query("SELECT id FROM journal WHERE reverses = ?", (journal_id,))
         return str(rows[0][0]) if rows else None
+
+    # -- holds nobody watches any more ------------------------------------------------------------------------------
+
+    def renew_leases(self, owner: str, until: int) -> None:
+        self.query("UPDATE hold SET lease_until = ? WHERE lease_owner = ? AND state IN ('open','sent')", (until, owner))
+
+    def lapsed_holds(self, now: int, *, all_of: str | None, limit: int) -> list[dict[str, Any]]:
+        """Unresolved holds whose lease ran out; with `all_of`, every one that is not this owner's, lapsed or not."""
+        names = [column.name for column in _table(tables.HoldRow).columns]
+        where = "lease_owner <> ?" if all_of is not None else "lease_until < ?"
+        rows = self.query(
+            f"SELECT {', '.join(names)} FROM hold WHERE state IN ('open','sent') AND {where} LIMIT {limit:d}",  # noqa: S608 – names from our own table, a number
+            (all_of if all_of is not None else now,),
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    # -- seals ------------------------------------------------------------------------------------------------------
+
+    def lock_chain(self, chain: str) -> None:
+        """Only one sealer at a time; SQLite has one writer anyway."""
+        if self.sql.postgresql:
+            self.query("SELECT pg_advisory_xact_lock(hashtext(?))", (f"haechi:{chain}",))
+
+    def chain_head(self, chain: str) -> tuple[int, str, str] | None:
+        """(seq, hash, row id) of the newest seal."""
+        rows = self.query("SELECT seq, hash, row_id FROM seal WHERE chain = ? ORDER BY seq DESC LIMIT 1", (chain,))
+        return rows[0] if rows else None  # type: ignore[return-value]  # three columns
+
+    def unsealed_journals(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """(seq, id) of journals past `after` that no seal names, oldest first."""
+        return self.query(  # type: ignore[return-value]  # two columns
+            "SELECT j.seq, j.id FROM journal j LEFT JOIN seal s ON s.chain = 'books' AND s.row_id = j.id "
+            "WHERE j.seq > ? AND s.row_id IS NULL ORDER BY j.seq LIMIT ?",
+            (after, limit),
+        )
+
+    def journal_seq(self, journal_id: str) -> int:
+        rows = self.query("SELECT seq FROM journal WHERE id = ?", (journal_id,))
+        return int(rows[0][0]) if rows else 0
+
+    def whole_journals(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """id → [journal, entries, event, meters], every column as stored: what a seal is computed over."""
+        wanted = [(id_,) for id_ in ids]
+        whole: dict[str, list[Any]] = {row[1]: [row, [], None, []] for row in self.run(self.sql.journals, wanted)}
+        for row in self.run(self.sql.entries, wanted):
+            whole[row[0]][1].append(row)
+        for row in self.run(self.sql.events, wanted):
+            whole[row[0]][2] = row
+        for row in self.run(self.sql.meters, wanted):
+            whole[row[0]][3].append(row)
+        return whole

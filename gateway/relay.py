@@ -18,6 +18,9 @@ import orjson
 #: Remembered payloads are folded into a plain text count beyond this, so that a long answer does not pile up.
 _KEPT_BYTES = 256 * 1024
 
+#: Where models write: answers, two vendors' spellings of reasoning, refusals.
+_WRITTEN = ("content", "reasoning_content", "reasoning", "refusal")
+
 
 class UpstreamSaidError(Exception):
     """The upstream sent an error object inside its stream. `code` is its machine code, if it had one."""
@@ -151,7 +154,11 @@ class Relay:
 
 def generated(message: dict[str, Any]) -> list[str]:
     """Every string of a delta or message that the model wrote."""
-    found = [message[key] for key in ("content", "reasoning_content", "reasoning", "refusal") if isinstance(message.get(key), str)]
+    found = [
+        message[key]
+        for key in ("content", "reasoning_content", "reasoning", "refusal")
+        if isinstance(message.get(key), str)
+    ]
     for call in message.get("tool_calls") or ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):

@@ -1,0 +1,209 @@
+"""POST /v1/chat/completions: the OpenAI shape in, the OpenAI shape out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import cast
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.api import chat_request
+from gateway.api.raw import (
+    PING,
+    Disconnect,
+    finish_sse,
+    json_headers,
+    read_body,
+    send_json,
+    send_sse,
+    sse_headers,
+    start_sse,
+)
+from gateway.api.surface import Gate
+from gateway.errors import BadRequest
+from gateway.exchange import Submission
+from gateway.settings import GRADES, Grade
+
+#: Parsing more than this takes long enough for other requests to notice.
+_INLINE_BYTES = 256 * 1024
+
+_WORD = re.compile(r"[\w .:/()\-]{1,64}")
+
+
+async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    """Authenticate, understand, and hand over to the exchange."""
+    headers = dict(scope["headers"])
+    principal = await gate.authenticate(scope)
+    limits = gate.settings.limits
+    raw = await read_body(receive, limits.body_bytes)
+    _refuse_encodings(headers)
+    parse = chat_request.parse
+    request = await asyncio.to_thread(parse, raw, limits) if len(raw) > _INLINE_BYTES else parse(raw, limits)
+    chat = request.chat
+    options = chat.stream_options
+    submission = Submission(
+        request_id=request_id,
+        surface="chat",
+        model=chat.model,
+        body=request.body,
+        stream=bool(chat.stream),
+        include_usage=options is not None and bool(options.include_usage),
+        output_cap=request.output_cap,
+        choices=chat.n or 1,
+        size=len(raw),
+        needs=request.needs,
+        grade=_grade(headers.get(b"x-haechi-grade")),
+        purpose=_word(headers.get(b"x-haechi-purpose"), "x-haechi-purpose") or "chat",
+        project=_word(headers.get(b"x-haechi-project"), "x-haechi-project"),
+    )
+    if not submission.stream:
+        with Disconnect(receive) as gone:
+            done = await gate.exchange.complete(principal, submission, WholeLine(gone))
+        receipt = done.receipt
+        extra = [
+            (b"x-haechi-cost-krw", receipt.cost_krw.encode()),
+            (b"x-haechi-cost-quality", receipt.quality.encode()),
+            (b"x-haechi-model", receipt.model.encode()),
+        ]
+        await send_json(send, 200, done.body, json_headers(request_id, extra))
+        return
+    places = (f"key:{principal.key_id or principal.user_id}", f"user:{principal.user_id}")
+    await gate.streams.take(((places[0], limits.streams_per_key), (places[1], limits.streams_per_user)), request_id)
+    try:
+        with Disconnect(receive) as gone:
+            line = SseLine(send, gone, request_id, limits.keepalive_seconds)
+            try:
+                await gate.exchange.stream(principal, submission, line)
+            finally:
+                line.close()
+    finally:
+        gate.streams.give(places, request_id)
+
+
+class WholeLine:
+    """The way back of an answer that is sent in one piece, by the handler."""
+
+    __slots__ = ("_gone",)
+
+    def __init__(self, gone: Disconnect) -> None:
+        self._gone = gone
+
+    @property
+    def left(self) -> bool:
+        return self._gone.left
+
+    @property
+    def reason(self) -> str | None:
+        return self._gone.reason
+
+    def when_left(self, callback: Callable[[], None]) -> None:
+        self._gone.then(lambda _: callback())
+
+    async def send(self, frames: bytes) -> None:
+        raise RuntimeError("a whole answer has no frames")
+
+    async def finish(self, frames: bytes) -> None:
+        raise RuntimeError("a whole answer has no frames")
+
+
+class SseLine:
+    """The way back of a stream. The head goes out with the first frame, or with the first keep-alive comment.
+
+    A client that waits long for a slow model gets a comment every `keepalive` seconds, so that no proxy on the way gives up.
+    """
+
+    __slots__ = ("_gone", "_keepalive", "_last", "_pinging", "_request_id", "_send", "_started", "_timer")
+
+    def __init__(self, send: Send, gone: Disconnect, request_id: str, keepalive: float) -> None:
+        self._send = send
+        self._gone = gone
+        self._request_id = request_id
+        self._keepalive = keepalive
+        self._last = time.monotonic()
+        self._started = False
+        self._pinging: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(keepalive, self._tick)
+
+    @property
+    def left(self) -> bool:
+        return self._gone.left
+
+    @property
+    def reason(self) -> str | None:
+        return self._gone.reason
+
+    @property
+    def started(self) -> bool:
+        return self._started
+
+    def when_left(self, callback: Callable[[], None]) -> None:
+        self._gone.then(lambda _: callback())
+
+    async def send(self, frames: bytes) -> None:
+        self._last = time.monotonic()
+        if not self._started:
+            self._started = True
+            await start_sse(self._send, sse_headers(self._request_id))
+        await send_sse(self._send, frames)
+
+    async def finish(self, frames: bytes) -> None:
+        self.close()
+        if not self._started:
+            self._started = True
+            await start_sse(self._send, sse_headers(self._request_id))
+        await finish_sse(self._send, frames)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        silent = time.monotonic() - self._last
+        if silent >= self._keepalive and not self.left:
+            self._pinging = loop.create_task(self.send(PING))
+            silent = 0.0
+        self._timer = loop.call_later(self._keepalive - silent, self._tick)
+
+
+def _grade(given: bytes | None) -> Grade:
+    if given is None:
+        return "O"
+    grade = given.decode("latin-1").upper()
+    if grade not in GRADES:
+        raise BadRequest(
+            "x-haechi-grade is O, S or C. x-haechi-grade는 O, S, C 중 하나입니다.",
+            code="invalid_value",
+            param="x-haechi-grade",
+        )
+    return cast("Grade", grade)
+
+
+def _word(given: bytes | None, name: str) -> str | None:
+    """A short printable word of a header; Hangul comes percent-encoded or as UTF-8."""
+    if given is None:
+        return None
+    try:
+        word = urllib.parse.unquote(given.decode(), errors="strict")
+    except UnicodeDecodeError:
+        word = ""
+    if not _WORD.fullmatch(word):
+        raise BadRequest(
+            f"{name} is 1 to 64 letters, digits, spaces or . : / ( ) - _. {name}에 쓸 수 없는 글자가 있습니다.",
+            code="invalid_value",
+            param=name,
+        )
+    return word
+
+
+def _refuse_encodings(headers: dict[bytes, bytes]) -> None:
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in (b"", b"identity"):
+        raise BadRequest(
+            "Compressed request bodies are not taken; send it as it is. 압축된 본문은 받지 않습니다.",
+            code="unsupported_encoding",
+            param="content-encoding",
+        )

@@ -1,0 +1,660 @@
+"""One request, from a known caller to a booked answer. Read this first.
+
+    admit ─▶ reserve ─▶ route ─▶ stream ─▶ meter ─▶ settle ─▶ record
+    Plan     Hold       Option   Relay     Usage    Settle    Receipt
+
+Every API surface comes through `complete` (one body) or `stream` (events), after it authenticated the caller and turned the
+body into a `Submission`. Left of `reserve` a refusal costs nothing; right of it every attempt ends in exactly one booking:
+completed, aborted (the client left), failed (the provider), or, if this process dies, expired (see upkeep.py).
+
+The exchange owns the upstream reader. It runs in a task of its own that nobody else cancels, so a client that leaves, at any
+byte, changes only whether there is still somebody to send to. An answer's last byte is sent after its booking is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from billing.book import LedgerUnavailable
+from billing.card import RateCard
+from billing.extract import extract
+from billing.fx import FxTable
+from billing.holds import Booked, Checkpoint, Dimensions, Hold, MarkSent, Outcome, Place, Reserve, Settle, Void
+from billing.money import format_krw
+from billing.periods import Calendar, from_us
+from billing.pricing import NoPrice, PriceBook
+from billing.quota import Ask, Refused
+from billing.settlement import ask, estimate, nothing_used, rate_of, settle
+from billing.usage import Usage
+from billing.writer import Writer
+from gateway import fault, refusals, tokens
+from gateway.catalog import Catalog
+from gateway.errors import PolicyBlocked, Unavailable
+from gateway.metrics import Metrics
+from gateway.principal import Principal
+from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
+from gateway.relay import Relay, UpstreamSaidError, generated
+from gateway.routing import Candidate, Router
+from gateway.settings import Grade, Settings
+from policies.chain import Chain, Subject
+
+log = logging.getLogger("haechi.exchange")
+
+T = TypeVar("T")
+
+#: A delivered answer is checkpointed this often, so that a crash loses no more than this of it.
+_CHECKPOINT_FRAMES = 256
+_CHECKPOINT_SECONDS = 2.0
+
+#: How long the client waits for its last byte when the database does not take the booking (which goes on being tried).
+_SETTLE_SECONDS = 5.0
+
+#: Draining an upstream nobody listens to is bounded in time and number.
+_DRAIN_SECONDS = 120.0
+_DRAINS = 64
+
+#: Leases of holds, renewed by upkeep long before they lapse.
+LEASE_US = 30_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a request looks up, replaced whole by a reload. Requests keep the world they began in."""
+
+    settings: Settings
+    catalog: Catalog
+    providers: Mapping[str, Provider]
+    book: PriceBook
+    fx: FxTable
+    calendar: Calendar
+    chain: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A validated request. `body` is what may leave, less model, stream and caps; `size` bounds its tokens from above."""
+
+    request_id: str
+    surface: str
+    model: str
+    body: Mapping[str, Any]
+    stream: bool
+    include_usage: bool
+    output_cap: int | None
+    choices: int
+    size: int
+    needs: frozenset[str]
+    grade: Grade
+    purpose: str
+    project: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A place the request may go, at the price and rate pinned for it."""
+
+    candidate: Candidate
+    place: Place
+    card: RateCard
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An admitted request: who, what, and the places in the order to try them."""
+
+    world: World
+    principal: Principal
+    submission: Submission
+    who: Dimensions
+    options: tuple[Option, ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the caller is told about the money."""
+
+    cost_krw: str
+    quality: str
+    model: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    body: bytes
+    receipt: Receipt
+
+
+class Line(Protocol):
+    """The way back to the client. Sending to a client that left is harmless."""
+
+    @property
+    def left(self) -> bool: ...
+
+    @property
+    def reason(self) -> str | None:
+        """client · stuck · refused · shutdown, once left."""
+
+    def when_left(self, callback: Callable[[], None]) -> None: ...
+
+    async def send(self, frames: bytes) -> None: ...
+
+    async def finish(self, frames: bytes) -> None: ...
+
+
+class AttemptFailed(Exception):
+    """An attempt that delivered nothing: what to tell, and what releases its hold."""
+
+    def __init__(self, error: ProviderError, release: Settle | Void) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.release = release
+
+
+class Exchange:
+    """The path. One per process; `owner` names this process in leases."""
+
+    def __init__(
+        self,
+        world: Callable[[], World],
+        writer: Writer,
+        router: Router,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], int],
+        owner: str,
+    ) -> None:
+        self._world = world
+        self._writer = writer
+        self._router = router
+        self._metrics = metrics
+        self._clock = clock
+        self._owner = owner
+        self._live: set[asyncio.Task[Any]] = set()
+        self._drains = 0
+
+    # -- the two doors ----------------------------------------------------------------------------------------------
+
+    async def complete(self, principal: Principal, submission: Submission, line: Line) -> Completed:
+        """A whole answer. The upstream is always heard to its end: without it nobody could say what was used."""
+        return await self._detached(self._complete(principal, submission, line))
+
+    async def stream(self, principal: Principal, submission: Submission, line: Line) -> None:
+        """An answer as it comes. Raises a Refusal only while nothing was sent to the client."""
+        await self._detached(self._stream(principal, submission, line))
+
+    async def idle(self) -> None:
+        """Return when no request is running: what a graceful stop waits for."""
+        while self._live:
+            await asyncio.wait(self._live)
+
+    @property
+    def live(self) -> int:
+        return len(self._live)
+
+    async def _detached(self, work: Any) -> Any:
+        task = asyncio.get_running_loop().create_task(work)
+        self._live.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._live.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits has it; nobody waiting is no reason for a warning
+
+    async def _complete(self, principal: Principal, submission: Submission, line: Line) -> Completed:
+        plan = self._admit(principal, submission)
+        return await self._attempts(plan, line, lambda hold, option: self._ask(plan, hold, option, line))
+
+    async def _stream(self, principal: Principal, submission: Submission, line: Line) -> None:
+        plan = self._admit(principal, submission)
+        await self._attempts(plan, line, lambda hold, option: self._relay(plan, hold, option, line))
+
+    # -- admit ------------------------------------------------------------------------------------------------------
+
+    def _admit(self, principal: Principal, submission: Submission) -> Plan:
+        world = self._world()
+        at = self._clock()
+        model = world.catalog.resolve(submission.model)
+        if not model.available:
+            raise refusals.model_unavailable(model)
+        if submission.output_cap is not None and submission.output_cap > model.context:
+            raise refusals.cap_too_large(model)
+        missing = submission.needs - model.capabilities
+        if missing:
+            raise refusals.lacks(model.name, missing)
+        service_date = world.calendar.local_date(at)
+        fx = world.fx.at(service_date)
+        options: list[Option] = []
+        blocked: str | None = None
+        for candidate in self._router.candidates(
+            world.catalog, model, time.monotonic(), world.settings.limits.attempts
+        ):
+            deployment = candidate.deployment
+            verdict = world.chain.decide(Subject(submission.grade, candidate.model.grade, deployment.destination))
+            if verdict.action not in ("allow", "warn"):
+                blocked = verdict.rule
+                continue
+            try:
+                card = world.book.card(deployment.price_key, from_us(at))
+            except NoPrice:
+                continue
+            place = Place(
+                model=candidate.model.name,
+                deployment=deployment.id,
+                provider=deployment.provider,
+                family="/".join(deployment.family),
+                destination=deployment.destination,
+                creditor=f"{'internal' if deployment.destination == 'inside' else 'payable'}:{deployment.provider}",
+                price_key=deployment.price_key,
+                price_version=world.book.version,
+                fx_rate_e6=rate_of(card, fx.rate_e6),
+                fx_provisional=fx.provisional and card.currency != "KRW",
+                vat_bp=deployment.tax_rate_bp,
+                vat_treatment=deployment.tax_treatment,
+            )
+            options.append(Option(candidate, place, card))
+        if not options:
+            if blocked is not None:
+                raise PolicyBlocked(refusals.grade_message(submission.grade), details={"findings": [], "rule": blocked})
+            raise refusals.model_unavailable(model)
+        who = Dimensions(
+            principal=principal.via,
+            user_id=principal.user_id,
+            department_id=principal.department_id,
+            key_id=principal.key_id,
+            scopes=principal.scopes,
+            periods=world.calendar.periods(at),
+            service_date=service_date.isoformat(),
+            surface=submission.surface,
+            stream=submission.stream,
+            purpose=submission.purpose,
+            project=submission.project,
+            grade=submission.grade,
+            model_requested=submission.model,
+        )
+        return Plan(world, principal, submission, who, tuple(options), at)
+
+    # -- route: one attempt after the other, each with its own hold -------------------------------------------------
+
+    async def _attempts(self, plan: Plan, line: Line, attempt: Callable[[Hold, Option], Awaitable[T]]) -> T:
+        release: Settle | Void | None = None
+        failed: AttemptFailed | None = None
+        for number, option in enumerate(_again_unsent(plan.options), 1):
+            if failed is not None and option is plan.options[0] and failed.error.sent:
+                continue  # only a request that never left is offered to the same place again
+            hold = await self._reserve(plan, number, option, release, line)
+            fault.point("reserved")
+            if not await self._writer.submit(MarkSent(hold.id, self._clock())):
+                raise Unavailable("The request waited too long to be sent. Try again. 다시 시도하십시오.")
+            fault.point("sent")
+            try:
+                answer = await attempt(hold, option)
+            except AttemptFailed as error:
+                failed, release = error, error.release
+                self._router.failed(option.place.deployment, error.error.failure, time.monotonic())
+                self._metrics.attempt_failed(option.place.deployment, error.error.failure)
+                log.warning("attempt %s at %s failed: %s", hold.id, option.place.deployment, error.error)
+                if line.left or not _may_try_elsewhere(error.error):
+                    break
+            else:
+                self._router.answered(option.place.deployment)
+                return answer
+        assert failed is not None
+        assert release is not None
+        await self._book(release)
+        raise refusals.upstream(failed.error)
+
+    # -- reserve ----------------------------------------------------------------------------------------------------
+
+    async def _reserve(
+        self, plan: Plan, number: int, option: Option, instead_of: Settle | Void | None, line: Line
+    ) -> Hold:
+        submission = plan.submission
+        bound = submission.size
+        first = plan.options if number == 1 else (option,)
+        until = time.monotonic() + plan.world.settings.limits.quota_wait_seconds
+        exact = False
+        while True:
+            now = self._clock()
+            op = Reserve(
+                request_id=submission.request_id,
+                attempt=number,
+                who=plan.who,
+                where=option.place,
+                ask=_ask_for(plan, option, first, bound),
+                input_bound=bound,
+                input_estimate=-(-submission.size // 4),
+                at=now,
+                lease_owner=self._owner,
+                lease_until=now + LEASE_US,
+                instead_of=instead_of,
+            )
+            try:
+                answer = await self._writer.submit(op)
+            except LedgerUnavailable:
+                raise Unavailable(refusals.NO_LEDGER, code="storage_unavailable") from None
+            if isinstance(answer, Hold):
+                return answer
+            instead_of = None  # released by the transaction that refused the new hold
+            refused: Refused = answer
+            tokenizer = option.candidate.deployment.tokenizer
+            if not exact and tokens.is_exact(tokenizer):
+                # Bytes over-state Korean four times. Counting is worth its time only where the budget is tight.
+                exact = True
+                bound = min(bound, await _exact_bound(submission, tokenizer))
+                continue
+            left = until - time.monotonic()
+            if not refused.would_fit or left <= 0 or line.left:
+                raise refusals.exhausted(refused, plan.principal, plan.world.calendar, now, _cheaper(plan))
+            await self._writer.freed(min(left, 0.5))
+
+    # -- stream -----------------------------------------------------------------------------------------------------
+
+    async def _relay(self, plan: Plan, hold: Hold, option: Option, line: Line) -> None:
+        relay = Relay(include_usage=plan.submission.include_usage)
+        started = self._clock()
+        stream: Stream | None = None
+        error: ProviderError | None = None
+        with _Reading(self, option, line) as reading:
+            try:
+                stream = await self._provider(plan, option).stream(_call(plan, hold, option))
+                fault.point("dispatched")
+                await self._pump(hold, stream, relay, line)
+            except asyncio.CancelledError:
+                if not reading.stopped:
+                    raise
+            except ProviderError as failure:
+                error = failure
+            except UpstreamSaidError as said:
+                error = ProviderError(Failure.BROKEN, sent=True, status=200, detail=f"error in stream: {said.code}")
+        if stream is not None:
+            await stream.close()
+        if error is not None and not relay.frames and not line.left:
+            raise AttemptFailed(error, self._released(plan, hold, started, error))
+        outcome: Outcome = "failed" if error is not None else "completed"
+        if line.left and (reading.stopped or error is not None):
+            outcome = "aborted"
+        if error is not None and outcome == "failed":
+            log.warning("attempt %s at %s broke in mid-stream: %s", hold.id, option.place.deployment, error)
+            self._router.failed(option.place.deployment, error.failure, time.monotonic())
+        fault.point("metered")
+        booking = await self._meter(plan, hold, option, relay, outcome, started, stream, error, line)
+        await self._book(booking)
+        fault.point("settled")
+        if error is not None:
+            await line.finish(refusals.stream_frame(refusals.upstream(error), plan.submission.request_id))
+        elif line.left and line.reason == "shutdown":
+            await line.finish(refusals.stream_frame(refusals.shutting_down(), plan.submission.request_id))
+        else:
+            await line.finish(relay.usage_frame(format_krw(booking.total)) + b"data: [DONE]\n\n")
+
+    async def _pump(self, hold: Hold, stream: Stream, relay: Relay, line: Line) -> None:
+        marked = 0
+        due = time.monotonic() + _CHECKPOINT_SECONDS
+        async for payloads in stream:
+            frames = relay.feed(payloads)
+            if frames and not line.left:
+                await line.send(frames)
+            fault.point("frame")
+            if relay.frames - marked >= _CHECKPOINT_FRAMES or time.monotonic() >= due:
+                marked = relay.frames
+                due = time.monotonic() + _CHECKPOINT_SECONDS
+                detail = orjson.dumps({"output_tokens": relay.frames}).decode()
+                # Not waited for: a checkpoint that comes late is only a rougher estimate.
+                self._writer.submit(Checkpoint(hold.id, detail, self._clock()))
+
+    # -- meter ------------------------------------------------------------------------------------------------------
+
+    async def _meter(
+        self,
+        plan: Plan,
+        hold: Hold,
+        option: Option,
+        relay: Relay,
+        outcome: Outcome,
+        started: int,
+        stream: Stream | None,
+        error: ProviderError | None,
+        line: Line,
+    ) -> Settle:
+        deployment = option.candidate.deployment
+        counted = estimate(hold.input_estimate, relay.frames, "")
+        raw: str | None = None
+        if relay.usage is not None:
+            raw = orjson.dumps(relay.usage).decode()
+            usage = self._read_usage(option, relay.usage, relay.model)
+        else:
+            why = "the client left" if outcome == "aborted" else "the stream broke" if error else "no usage was stated"
+            if line.reason == "shutdown":
+                why = "shutdown"
+            counted = usage = await _counted(plan.submission, [relay.text()], deployment.tokenizer, why)
+        provider_request_id = stream.provider_request_id if stream is not None else None
+        return settle(
+            hold,
+            usage,
+            counted,
+            option.card,
+            outcome=outcome,
+            started_at=started,
+            ended_at=self._clock(),
+            trust_reported=deployment.trust_reported_cost,
+            raw_usage=raw,
+            http_status=error.status if error is not None and error.status else 200,
+            provider_request_id=provider_request_id,
+            upstream_model=relay.model,
+        )
+
+    def _read_usage(self, option: Option, usage: Any, served: str | None) -> Usage:
+        provider, flavor = option.candidate.deployment.family
+        context = {"response_model": served} if served else {}
+        return extract(provider, flavor, usage, model=option.candidate.deployment.model, context=context)
+
+    # -- one whole answer -------------------------------------------------------------------------------------------
+
+    async def _ask(self, plan: Plan, hold: Hold, option: Option, line: Line) -> Completed:
+        started = self._clock()
+        deployment = option.candidate.deployment
+        try:
+            reply = await self._provider(plan, option).ask(_call(plan, hold, option))
+            fault.point("dispatched")
+            body, answer = _finished(reply)
+        except ProviderError as error:
+            raise AttemptFailed(error, self._released(plan, hold, started, error)) from None
+        fault.point("metered")
+        said = answer.get("usage")
+        served = answer.get("model") if isinstance(answer.get("model"), str) else None
+        written = [text for choice in answer["choices"] for text in generated(choice.get("message") or {})]
+        if said is None:
+            counted = usage = await _counted(plan.submission, written, deployment.tokenizer, "no usage was stated")
+        else:
+            counted = estimate(hold.input_estimate, -(-sum(map(len, written)) // 2), "")
+            usage = self._read_usage(option, said, served)
+        booking = settle(
+            hold,
+            usage,
+            counted,
+            option.card,
+            outcome="aborted" if line.left else "completed",
+            started_at=started,
+            ended_at=self._clock(),
+            trust_reported=deployment.trust_reported_cost,
+            raw_usage=None if said is None else orjson.dumps(said).decode(),
+            http_status=reply.status,
+            provider_request_id=reply.provider_request_id,
+            upstream_model=served,
+        )
+        await self._book(booking)
+        fault.point("settled")
+        cost = format_krw(booking.total)
+        return Completed(body, Receipt(cost, booking.quality, option.place.model, hold.attempt))
+
+    # -- settle and record ------------------------------------------------------------------------------------------
+
+    async def _book(self, op: Settle | Void) -> None:
+        """Hand the booking to the writer, which tries until it is written, and wait for it as long as is reasonable."""
+        answer = self._writer.submit(op)
+        try:
+            booked = await asyncio.wait_for(asyncio.shield(answer), _SETTLE_SECONDS)
+        except TimeoutError:
+            log.error("the booking of %s is waiting for the database", op.hold.id)
+            return
+        if isinstance(op, Settle):
+            self._record(op, booked)
+
+    def _record(self, op: Settle, booked: Booked) -> None:
+        self._metrics.settled(op, booked)
+        if booked.breach:
+            log.error("hold breach: %s cost %s of %s micro-won held", op.hold.id, op.total, op.hold.amount)
+        for case in op.cases:
+            log.error("case %s: %s", case.kind, case.subject)
+
+    def _released(self, plan: Plan, hold: Hold, started: int, error: ProviderError) -> Settle | Void:
+        """What an attempt that delivered nothing is booked as.
+
+        Never sent: nothing. Refused with a status: a row without quantities. Silent or broken after it was sent: the
+        provider may bill the prompt, so that is what we book, marked as an estimate.
+        """
+        now = self._clock()
+        if not error.sent:
+            return Void(hold, "failed", now)
+        if error.failure in (Failure.REFUSED, Failure.RATE_LIMITED, Failure.UNAVAILABLE):
+            return nothing_used(hold, started_at=started, ended_at=now, reason=str(error), http_status=error.status)
+        option = next(o for o in plan.options if o.place is hold.where)
+        usage = estimate(hold.input_estimate, 0, f"nothing came back: {error.failure}")
+        return settle(
+            hold,
+            usage,
+            usage,
+            option.card,
+            outcome="failed",
+            started_at=started,
+            ended_at=now,
+            http_status=error.status,
+        )
+
+    def _provider(self, plan: Plan, option: Option) -> Provider:
+        return plan.world.providers[option.place.provider]
+
+
+class _Reading:
+    """While an upstream is being read: what happens to the reader when the client leaves.
+
+    `cancel` stops it at once, `drain` lets it read to the usage frame, within limits. Settlement comes after this block and
+    cannot be cancelled by anybody.
+    """
+
+    def __init__(self, exchange: Exchange, option: Option, line: Line) -> None:
+        self._exchange = exchange
+        self._drain = option.candidate.deployment.on_disconnect == "drain"
+        self._line = line
+        self._active = False
+        self._draining = False
+        self.stopped = False
+
+    def __enter__(self) -> _Reading:
+        self._task = asyncio.current_task()
+        self._active = True
+        self._line.when_left(self._left)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._active = False
+        if self._draining:
+            self._exchange._drains -= 1
+        if self.stopped and self._task is not None:
+            self._task.uncancel()
+
+    def _left(self) -> None:
+        if not self._active:
+            return
+        if self._drain and self._line.reason != "shutdown" and self._exchange._drains < _DRAINS:
+            self._draining = True
+            self._exchange._drains += 1
+            asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._stop)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._active and not self.stopped and self._task is not None:
+            self.stopped = True
+            self._task.cancel()
+
+
+# -- small steps -------------------------------------------------------------------------------------------------------
+
+
+def _again_unsent(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """The places in order; a lone one twice, because a connection that could not be made is worth one more try."""
+    return options if len(options) > 1 else options * 2
+
+
+def _may_try_elsewhere(error: ProviderError) -> bool:
+    """A request the provider found wrong will be wrong elsewhere too; a bad credential of ours will not."""
+    return error.failure is not Failure.REFUSED or error.status in (401, 402, 403)
+
+
+def _ask_for(plan: Plan, option: Option, covered: tuple[Option, ...], bound: int) -> Ask:
+    submission, model = plan.submission, option.candidate.model
+    return ask(
+        [(o.card, o.place.fx_rate_e6, o.place.vat_bp) for o in covered],
+        input_bound=bound,
+        wanted=submission.output_cap or model.max_output,
+        choices=submission.choices,
+    )
+
+
+async def _exact_bound(submission: Submission, tokenizer: str | None) -> int:
+    messages = submission.body.get("messages")
+    count = len(messages) if isinstance(messages, list) else 1
+    counted = await tokens.count_in_thread(tokens.strings(submission.body), tokenizer)
+    return counted + count * tokens.PER_MESSAGE
+
+
+async def _counted(submission: Submission, written: list[str], tokenizer: str | None, reason: str) -> Usage:
+    """Our own count of a request and of what came of it."""
+    sent = await _exact_bound(submission, tokenizer)
+    got = await tokens.count_in_thread(written, tokenizer)
+    return estimate(sent, got, reason)
+
+
+def _call(plan: Plan, hold: Hold, option: Option) -> Call:
+    deployment = option.candidate.deployment
+    body = {**plan.submission.body, deployment.output_cap_field: hold.output_cap}
+    return Call(hold.request_id, hold.attempt, deployment.model, body, plan.submission.purpose)
+
+
+def _finished(reply: Reply) -> tuple[bytes, dict[str, Any]]:
+    """The answer's bytes and value; a choice that called tools says so whatever the upstream said."""
+    answer = orjson.loads(reply.body)
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise ProviderError(Failure.BROKEN, sent=True, status=reply.status, detail="no choices in the answer")
+    changed = False
+    for choice in choices:
+        message = choice.get("message")
+        if isinstance(message, dict) and message.get("tool_calls") and choice.get("finish_reason") == "stop":
+            choice["finish_reason"] = "tool_calls"
+            changed = True
+    return (orjson.dumps(answer) if changed else reply.body), answer
+
+
+def _cheaper(plan: Plan) -> list[str]:
+    """Models the caller could use instead: free ones, whatever is left of the budget."""
+    at = from_us(plan.at)
+    found: list[str] = []
+    for model in plan.world.catalog:
+        if model.available and model.name != plan.submission.model and plan.submission.needs <= model.capabilities:
+            card = plan.world.book.card(model.usable[0].price_key, at)
+            if not card.ceiling(1000, 1000):
+                found.append(model.name)
+    return found[:5]

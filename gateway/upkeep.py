@@ -1,0 +1,125 @@
+"""What the server does between requests: keep leases alive, resolve what a crash left behind, seal the books.
+
+    every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died)
+    every  2 s   seal journals and audit rows that are committed and not yet in their chain
+    at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
+
+All of it runs in the writer's thread between two groups, in short transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from billing.book import LedgerUnavailable
+from billing.periods import from_us
+from billing.pricing import NoPrice
+from billing.recovery import resolve
+from billing.sealing import GENESIS, canonical, seal
+from billing.store import Tx
+from billing.writer import Writer
+from gateway.exchange import LEASE_US, World
+from gateway.metrics import Metrics
+
+log = logging.getLogger("haechi.upkeep")
+
+_LEASE_SECONDS = 10.0
+_SEAL_SECONDS = 2.0
+_BATCH = 500
+
+#: Commits of several PostgreSQL processes may become visible out of the order of their numbers, by this many at most.
+_STRAGGLERS = 10_000
+
+
+class Upkeep:
+    """The background tasks of one server process. `alone`: nobody else can own a hold (SQLite)."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        world: Callable[[], World],
+        metrics: Metrics,
+        *,
+        clock: Callable[[], int],
+        owner: str,
+        alone: bool,
+    ) -> None:
+        self._writer = writer
+        self._world = world
+        self._metrics = metrics
+        self._clock = clock
+        self._owner = owner
+        self._alone = alone
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Resolve what a crash of this ledger's only server left, before new work comes; then keep watch."""
+        if self._alone:
+            while await self._resolve(all_of=self._owner) == _BATCH:
+                pass
+        self._tasks = [
+            asyncio.create_task(self._every(_LEASE_SECONDS, self._leases)),
+            asyncio.create_task(self._every(_SEAL_SECONDS, self.seal)),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(LedgerUnavailable):
+            await self.seal()
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except LedgerUnavailable:
+                continue  # the writer has said so; there is a next time
+            except Exception:
+                log.exception("upkeep failed; it is tried again in %s s", seconds)
+
+    async def _leases(self) -> None:
+        self._metrics.healthy.set(self._writer.healthy)
+        until = self._clock() + LEASE_US
+        await self._writer.transact(lambda tx: tx.renew_leases(self._owner, until))
+        await self._resolve(all_of=None)
+
+    async def _resolve(self, *, all_of: str | None) -> int:
+        now = self._clock()
+        rows = await self._writer.transact(lambda tx: tx.lapsed_holds(now, all_of=all_of, limit=_BATCH))
+        world = self._world()
+        for row in rows:
+            try:
+                card = world.book.card(row["price_key"], from_us(row["created_at"]))
+            except NoPrice:
+                card = None
+            op = resolve(row, card, now)
+            answer = await self._writer.submit(op)
+            log.warning("hold %s of a dead process resolved: %s (%s)", row["id"], type(op).__name__.lower(), answer)
+        return len(rows)
+
+    async def seal(self) -> None:
+        """Seal everything that is committed."""
+        while True:
+            sealed, more = await self._writer.transact(self._seal_journals)
+            if not more:
+                break
+        self._metrics.unsealed.set(0 if sealed < _BATCH else _BATCH)
+
+    def _seal_journals(self, tx: Tx) -> tuple[int, bool]:
+        tx.lock_chain("books")
+        head = tx.chain_head("books")
+        after = 0 if head is None else max(0, tx.journal_seq(head[2]) - _STRAGGLERS)
+        found = tx.unsealed_journals(after, _BATCH)
+        whole = tx.whole_journals([id_ for _, id_ in found])
+        now = self._clock()
+        rows = [(id_, canonical(whole[id_])) for _, id_ in found]
+        links = seal("books", (0, GENESIS) if head is None else head[:2], rows)
+        tx.run(tx.sql.insert_seals, [(s.chain, s.seq, s.row_id, s.prev_hash, s.hash, now) for s in links])
+        return len(found), len(found) == _BATCH

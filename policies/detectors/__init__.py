@@ -1,0 +1,1 @@
+"""One file per kind of sensitive text. None is switched on yet."""

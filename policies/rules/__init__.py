@@ -1,0 +1,5 @@
+"""One file per organisational rule; `RULES` lists what a default installation switches on."""
+
+from policies.rules.data_grade import DataGrade
+
+RULES = (DataGrade,)
