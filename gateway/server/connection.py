@@ -16,7 +16,10 @@ has come; the clock read on the hot path is the sweep's.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import math
+import sys
+import termios
 import urllib.parse
 from collections.abc import Callable
 from typing import Any, cast
@@ -213,11 +216,24 @@ class Connection(asyncio.Protocol):
     def _is_stuck(self, now: float) -> bool:
         """Whether the client has taken nothing of what waits to be sent for `write_seconds`."""
         unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            unsent += self._unacknowledged()
         if self._unsent < 0 or unsent < self._unsent:
             self._unsent = unsent
             self._stuck_at = now + self._shared.limits.write_seconds
             return False
         return unsent > 0 and now >= self._stuck_at
+
+    def _unacknowledged(self) -> int:
+        """Bytes the kernel holds for the client. It asks for more only once a third of its megabytes are gone, so a slow
+        but living reader would look stuck by our own buffer alone.
+        """
+        waiting = bytearray(4)
+        try:
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
+        except (OSError, ValueError):  # closed meanwhile
+            return 0
+        return int.from_bytes(waiting, sys.byteorder)
 
     def _inspect_body(self, elapsed: float) -> None:
         cycle = self._cycle
