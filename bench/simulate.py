@@ -1,6 +1,6 @@
 """Hard budgets over a month of a city's use: does the ledger ever overspend, and how much of a budget can really be used?
 
-    python -m bench.simulate                      6,318 people × 60 calls, four ways to bound a hold
+    python -m bench.simulate                      6,318 people × 60 calls, every way to make a hold
     python -m bench.simulate --people 400         the same shapes, smaller: seconds
 
 The calls are `bench.workload`'s; everything that decides about money is the product's own code: the price book, the ceiling,
@@ -13,8 +13,9 @@ Every unit's monthly hard budget is 90 % of what it would have spent, so every u
     refused wrong   refusals whose actual cost fitted in what was neither spent nor held, as a share of all calls
     shortened       answers that the budget cut (the model wanted to say more than it could still pay for)
 
-Two ways to bound the input: `bytes`, one token a byte, which holds for every tokeniser; `exact`, a tokeniser that counts as the
-provider does. Same arguments, same numbers, on any machine.
+Ways to bound the input: `bytes`, one token a byte, which holds for every tokeniser; `exact`, a tokeniser that counts as the
+provider does; `both`, bytes first and counting only what was refused, as the gateway does where it ships the tokeniser.
+Same arguments, same numbers, on any machine.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Variant:
     output_cap: int
     wait_s: float
 
-    def input_bound(self, call: Call) -> int:
-        tokens = call.input_bytes if self.bound == "bytes" else call.input_tokens
-        return tokens + PER_MESSAGE * call.messages
+    def input_bound(self, call: Call, *, counted: bool) -> int:
+        exact = self.bound == "exact" or (self.bound == "both" and counted)
+        return (call.input_tokens if exact else call.input_bytes) + PER_MESSAGE * call.messages
 
 
 @dataclass(slots=True)
@@ -171,6 +172,7 @@ class Month:
         self._order = itertools.count()
         self._waiting: dict[str, list[tuple[int, int]]] = defaultdict(list)  # scope → (number, until)
         self._waited: set[int] = set()
+        self._counted: set[int] = set()
         self.outcome = Outcome(calls=len(calls))
 
     def set_quotas(self, caps: dict[str, int], at: int) -> None:
@@ -205,13 +207,13 @@ class Month:
                 self.outcome.breaches += answer.breach
                 self._wake(hold, at)
             elif isinstance(answer, Refused):
-                self._refused(answer, number, last=what == "give up")
+                self._refused(answer, number, at, last=what == "give up")
             else:
                 self._granted(answer, number, at)
 
     def _reserve(self, number: int, at: int) -> Reserve:
         call = self._calls[number]
-        bound = self._variant.input_bound(call)
+        bound = self._variant.input_bound(call, counted=number in self._counted)
         wanted = min(self._variant.output_cap, MODEL_MOST)
         ask = settlement.ask([(self._rater.cards[call.model], RATE_E6, 0)], input_bound=bound, wanted=wanted, choices=1)
         periods = self._calendar.periods(at)
@@ -272,8 +274,12 @@ class Month:
 
     # A refused caller whose request would fit if nothing were held waits: whoever ends in the same scope wakes it.
 
-    def _refused(self, answer: Refused, number: int, *, last: bool) -> None:
+    def _refused(self, answer: Refused, number: int, at: int, *, last: bool) -> None:
         standing = answer.standing
+        if self._variant.bound == "both" and number not in self._counted and not last:
+            self._counted.add(number)
+            self._later(at, "ask", None, number)
+            return
         if answer.would_fit and self._variant.wait_s and not last:
             until = self._calls[number].at + round(self._variant.wait_s * 1e6)
             if number not in self._waited:
@@ -351,11 +357,12 @@ def _hurry(connection: Any, _record: object) -> None:
 
 
 VARIANTS = (
-    Variant("exact", 4096, 3),
+    Variant("both", 4096, 3),
     Variant("bytes", 4096, 3),
-    Variant("exact", 4096, 0),
+    Variant("exact", 4096, 3),
+    Variant("both", 4096, 0),
     Variant("bytes", 4096, 0),
-    Variant("exact", 2048, 3),
+    Variant("both", 2048, 3),
     Variant("bytes", 2048, 3),
 )
 
