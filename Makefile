@@ -19,10 +19,15 @@ help:
 	@echo 'make lock       compile the pinned requirements again'
 	@echo 'make clean      remove environments and caches; never data'
 
-# The shell is replaced by the server, so Ctrl-C and a service manager's signal reach it.
+# `serve` reads HAECHI_PORT, HAECHI_DATA, HAECHI_CONFIG and HAECHI_PRICES itself. The shell is replaced by it, so that
+# Ctrl-C and a service manager's signal reach it.
 run:
 	@tools/environment.sh runtime
-	@exec $(BIN)/haechi serve --config "$${HAECHI_CONFIG:-config.yaml}" --port "$${HAECHI_PORT:-8080}" --data "$${HAECHI_DATA:-./data}"
+	@exec $(BIN)/haechi serve
+
+run-local:
+	@tools/environment.sh local
+	@exec $(BIN)/python tools/local_model.py $(BIN)/haechi serve
 
 check:
 	@tools/environment.sh dev
@@ -34,9 +39,15 @@ test:
 	@tools/servers.sh
 	@status=0; tools/check.sh || status=1; $(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS) || status=1; exit $$status
 
+bench:
+	@tools/environment.sh runtime
+	@$(BIN)/python -m bench
+
 lock:
 	@tools/environment.sh dev
 	@tools/lock.sh
+	@tools/environment.sh dev
+	@$(BIN)/python tools/notice.py
 
 clean:
 	@rm -rf .venv .venv-sdk .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
