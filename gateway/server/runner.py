@@ -72,6 +72,7 @@ class Server(uvicorn.Server):
                 http=Connection,
                 ws="none",
                 loop="uvloop",
+                lifespan="on",  # "auto" takes an exception while starting for "no lifespan" and serves all the same
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
@@ -201,7 +202,11 @@ class Server(uvicorn.Server):
         shared.status.running = len(shared.tasks)
         for connection in tuple(shared.open):
             if connection.wake <= now:
-                connection.inspect(now, elapsed)
+                try:
+                    connection.inspect(now, elapsed)
+                except Exception:  # one connection must not leave the others without time limits
+                    log.exception("a connection could not be inspected and is dropped")
+                    connection.abort("refused")
 
     # Signals
 
@@ -258,6 +263,8 @@ def serve(
     ready: Callable[[str, int], None] | None = None,
 ) -> int:
     """Serve `app` until SIGTERM or SIGINT and return the exit code: 0, or 1 when the app or the port did not start.
+
+    `app` speaks the lifespan protocol; `scope["state"]["server"]`, there and in every request, is a ServerStatus.
 
     `ready(host, port)` is called once connections are accepted, with the real port when 0 was asked for; `on_reload()`
     on every SIGHUP, in the event loop, its exceptions logged. Raises ValueError for an impossible trusted proxy.

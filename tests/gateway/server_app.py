@@ -222,9 +222,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
-            if CONFIG.get("broken_start"):
-                await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
-                return
+            match CONFIG.get("broken_start"):
+                case "failed":
+                    await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
+                    return
+                case "raised":
+                    raise LookupError("broken on purpose")
             tell(message["type"], status=type(scope["state"]["server"]).__name__)
             if message["type"] == "lifespan.shutdown":
                 await asyncio.sleep(CONFIG.get("slow_stop", 0))

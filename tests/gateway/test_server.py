@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 
-from gateway.server import ServerLimits, serve
+from gateway.api.raw import json_headers, send_json
+from gateway.server import Server, ServerLimits, serve
 from gateway.server.runner import allowed_files
 
 APP = Path(__file__).with_name("server_app.py")
@@ -1077,9 +1078,44 @@ def test_reload(start: Callable[..., Process]) -> None:
     assert server.exit_code() == 0
 
 
-def test_app_that_does_not_start(start: Callable[..., Process]) -> None:
-    server = start({"broken_start": True})
+@pytest.mark.parametrize("how", ["failed", "raised"])
+def test_app_that_does_not_start(start: Callable[..., Process], how: str) -> None:
+    """Whether it says so or merely raises."""
+    server = start({"broken_start": how})
     assert server.exit_code() == 1
+    assert not [event for event in server.told if event["event"] == "ready"]
+
+
+def test_in_a_thread() -> None:
+    """Other tests run a server beside themselves: no signals there, `stop` drains."""
+    ready: queue.Queue[tuple[str, int]] = queue.Queue()
+    server = Server(
+        server_in_thread,
+        host="127.0.0.1",
+        port=0,
+        limits=ServerLimits(drain_idle_seconds=0),
+        ready=lambda host, port: ready.put((host, port)),
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    with Client(socket.create_connection(ready.get(timeout=WAIT), timeout=WAIT)) as client:
+        assert client.ask(get("/")).body == b"{}"
+    assert server.status.draining is False
+    server.stop()
+    thread.join(WAIT)
+    assert not thread.is_alive()
+    assert server.status.draining is True
+    server.stop()  # too late, and harmless
+
+
+async def server_in_thread(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send_json(send, 200, b"{}", json_headers("req_thread"))
 
 
 def test_port_in_use(start: Callable[..., Process], server: Process) -> None:
