@@ -222,11 +222,11 @@ class Tx:
     def chain_head(self, chain: str) -> tuple[int, str, str] | None:
         """(seq, hash, row id) of the newest seal."""
         rows = self.query("SELECT seq, hash, row_id FROM seal WHERE chain = ? ORDER BY seq DESC LIMIT 1", (chain,))
-        return rows[0] if rows else None  # type: ignore[return-value]  # three columns
+        return rows[0] if rows else None
 
     def unsealed_journals(self, after: int, limit: int) -> list[tuple[int, str]]:
         """(seq, id) of journals past `after` that no seal names, oldest first."""
-        return self.query(  # type: ignore[return-value]  # two columns
+        return self.query(
             "SELECT j.seq, j.id FROM journal j LEFT JOIN seal s ON s.chain = 'books' AND s.row_id = j.id "
             "WHERE j.seq > ? AND s.row_id IS NULL ORDER BY j.seq LIMIT ?",
             (after, limit),
@@ -247,3 +247,25 @@ class Tx:
         for row in self.run(self.sql.meters, wanted):
             whole[row[0]][3].append(row)
         return whole
+
+    # -- prices and rates -------------------------------------------------------------------------------------------
+
+    def price_identities(self) -> dict[tuple[str, str, int, int, str, int], tuple[str, int]]:
+        """(key, meter, tier above, tier from, conditions, valid from) → (price id, unit price) of every stored price."""
+        rows = self.query(
+            "SELECT price_key, meter, coalesce(tier_gt, -1), coalesce(tier_ge, -1), conditions, valid_from, "
+            "id, unit_price_pico FROM price"
+        )
+        return {(key, meter, gt, ge, when, since): (id_, pico) for key, meter, gt, ge, when, since, id_, pico in rows}
+
+    def has_price_book(self, version: str) -> bool:
+        return bool(self.query("SELECT 1 FROM price_book WHERE version = ?", (version,)))
+
+    def fx_rows(self) -> list[Row]:
+        """(base, quote, rate × 1e6, kind, date, source, confirmed) in the order they became known."""
+        return self.query(
+            "SELECT base, quote, rate_e6, kind, effective_date, source, confirmed FROM fx_rate ORDER BY id"
+        )
+
+    def newest_fx(self) -> int:
+        return int(self.query("SELECT coalesce(max(id), 0) FROM fx_rate")[0][0])

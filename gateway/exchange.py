@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -36,7 +36,7 @@ from billing.usage import Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog
-from gateway.errors import PolicyBlocked, Unavailable
+from gateway.errors import NotAllowed, PolicyBlocked, Unavailable
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
@@ -200,7 +200,7 @@ class Exchange:
     def live(self) -> int:
         return len(self._live)
 
-    async def _detached(self, work: Any) -> Any:
+    async def _detached(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.get_running_loop().create_task(work)
         self._live.add(task)
         task.add_done_callback(self._forget)
@@ -222,6 +222,8 @@ class Exchange:
     # -- admit ------------------------------------------------------------------------------------------------------
 
     def _admit(self, principal: Principal, submission: Submission) -> Plan:
+        if not principal.pledged:
+            raise NotAllowed("Sign the pledge first. 먼저 이용 서약에 서명하십시오.", code="pledge_required")
         world = self._world()
         at = self._clock()
         model = world.catalog.resolve(submission.model)

@@ -24,7 +24,8 @@ class Subject:
 
 
 class Policy(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def decide(self, subject: Subject) -> Decision: ...
 

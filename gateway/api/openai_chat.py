@@ -7,7 +7,6 @@ import re
 import time
 import urllib.parse
 from collections.abc import Callable
-from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -179,7 +178,7 @@ def _grade(given: bytes | None) -> Grade:
             code="invalid_value",
             param="x-haechi-grade",
         )
-    return cast("Grade", grade)
+    return grade
 
 
 def _word(given: bytes | None, name: str) -> str | None:

@@ -1,0 +1,5 @@
+"""One file, one question: its answer's shape, its query. `REPORTS` lists them. They read; nothing here writes."""
+
+from billing.reports import standing, usage, verification
+
+REPORTS = (standing, usage, verification)

@@ -1,0 +1,165 @@
+"""The composition root: the one file that names concrete classes.
+
+    settings ─▶ engine ─▶ book ─▶ worlds ─▶ writer ─▶ exchange ─▶ hot lane (raw ASGI)  ┐
+                                    └─▶ upkeep          authenticator ─▶ FastAPI        ┴─▶ one ASGI app
+
+`/v1/…` goes to the hot lane, everything else to FastAPI; the OpenAPI description covers both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from starlette.types import Receive, Scope, Send
+
+from billing.book import Book, LedgerUnavailable
+from billing.writer import Writer
+from gateway.api import health
+from gateway.api.models import get_model, list_models
+from gateway.api.openai_chat import chat_completions
+from gateway.api.surface import Gate, Route, Surface, openapi_paths
+from gateway.database import open_engine
+from gateway.directory.ids import now_us, uuid7
+from gateway.exchange import Exchange
+from gateway.limits import RedisPlaces, StreamPlaces
+from gateway.metrics import Metrics
+from gateway.principal import Authenticator
+from gateway.routing import Router
+from gateway.settings import Settings
+from gateway.upkeep import Upkeep
+from gateway.worlds import Worlds
+
+log = logging.getLogger("haechi.app")
+
+_REFRESH_SECONDS = 2.0
+
+#: The hot lane. A path here that is not metered may not reach a provider.
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/v1/chat/completions", chat_completions, metered=True),
+    Route("GET", "/v1/models", list_models, metered=False),
+    Route("GET", "/v1/models/{model}", get_model, metered=False),
+)
+
+
+class App:
+    """The ASGI app and what it is made of. `reload` is what SIGHUP does."""
+
+    def __init__(self, settings: Settings, engine: Engine, *, clock: Callable[[], int], ids: Callable[[], str]) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.clock = clock
+        self.owner = f"{os.uname().nodename}:{os.getpid()}:{ids()[-12:]}"
+        book = Book(engine, ids)
+        self.worlds = Worlds(settings, book, clock=clock, ids=ids)
+        self.writer = Writer(book)
+        self.metrics = Metrics()
+        self.authenticator = Authenticator(engine, settings, clock)
+        shared = None
+        if settings.redis_url is not None:
+            shared = RedisPlaces(settings.redis_url.get_secret_value())
+        self.streams = StreamPlaces(shared)
+        self.exchange = Exchange(
+            self.worlds.world,
+            self.writer,
+            Router(),
+            self.metrics,
+            clock=clock,
+            owner=self.owner,
+        )
+        self.upkeep = Upkeep(
+            self.writer,
+            self.worlds.world,
+            self.metrics,
+            clock=clock,
+            owner=self.owner,
+            alone=engine.dialect.name == "sqlite",
+        )
+        gate = Gate(self.worlds.world, self.authenticator, self.exchange, self.streams, self.metrics)
+        self.surface = Surface(gate, ROUTES)
+        self.pages = self._pages()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            await self.surface(scope, receive, send)
+        else:
+            await self.pages(scope, receive, send)
+
+    def reload(self) -> None:
+        """Read the configuration again, in the writer's thread; the old world stays where the new one does not read."""
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _reload(self) -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            await self.writer.transact(self.worlds.reload)
+            self.authenticator.invalidate()
+
+    def _pages(self) -> FastAPI:
+        pages = FastAPI(
+            title="Haechi",
+            version="0.1.0",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            lifespan=self._lifespan,
+        )
+        health.add(pages, self)
+        return pages
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of both lanes."""
+        described = dict(self.pages.openapi())
+        described["paths"] = {**openapi_paths(ROUTES), **described.get("paths", {})}
+        schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
+        described["components"] = {**described.get("components", {}), "securitySchemes": schemes}
+        return described
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self.writer.start()
+        await self.authenticator.start()
+        await self.upkeep.start()
+        self._refreshing = asyncio.create_task(self._refresh())
+        try:
+            yield
+        finally:
+            self._refreshing.cancel()
+            await self.exchange.idle()
+            await self.upkeep.stop()
+            await self.authenticator.stop()
+            await self.streams.close()
+            await self.worlds.close()
+            await self.writer.stop()
+            self.engine.dispose()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            try:
+                await self.writer.transact(self.worlds.refresh)
+                self.metrics.live.set(self.exchange.live)
+            except LedgerUnavailable:
+                continue
+            except Exception:
+                log.exception("the world was not refreshed; the old one stays")
+
+
+def build_app(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    clock: Callable[[], int] = now_us,
+    ids: Callable[[], str] = uuid7,
+) -> App:
+    """The app over its database, which must be migrated."""
+    return App(settings, engine or open_engine(settings.database_url.get_secret_value()), clock=clock, ids=ids)

@@ -1,0 +1,130 @@
+"""Builds the `World` requests run in, and replaces it whole: on SIGHUP, when a rate was imported, when a day begins.
+
+A configuration that does not read, a price file that contradicts the ledger, a provider that cannot be built: the old world
+stays and the reason is kept for the status page. Requests in flight keep the world they began in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from billing.book import Book
+from billing.fx import FxTable
+from billing.fx import load as seed_rates
+from billing.imports import ImportRefused, import_book, stored_rates
+from billing.periods import Calendar, from_us
+from billing.prices import PriceFileError
+from billing.prices import load as load_prices
+from billing.pricing import PriceBook
+from billing.store import Tx
+from gateway.catalog import Catalog
+from gateway.exchange import World
+from gateway.providers import registry
+from gateway.providers.base import Provider
+from gateway.settings import ConfigError, Settings, load_settings
+from gateway.settings import Provider as ProviderSettings
+from policies.chain import Chain
+from policies.rules.data_grade import DataGrade
+
+log = logging.getLogger("haechi.worlds")
+
+#: Upstream connections of a replaced provider are closed once what it serves has surely ended.
+_CLOSE_AFTER_SECONDS = 900.0
+
+
+class Worlds:
+    """The current world and how the next one is made. `read` and `write` run short work in a transaction."""
+
+    def __init__(self, settings: Settings, book: Book, *, clock: Callable[[], int], ids: Callable[[], str]) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._built: dict[str, tuple[ProviderSettings, Provider]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.problem: str | None = None
+        self._fx_version = -1
+        self.current: World = book.transact(lambda tx: self._make(tx, settings))
+
+    def world(self) -> World:
+        return self.current
+
+    def reload(self, tx: Tx) -> str | None:
+        """Read the configuration again; returns what was wrong with it, and then the old world stays."""
+        settings = self.current.settings
+        try:
+            fresh = load_settings(settings.config, settings.data, os.environ)
+            self.current = self._make(tx, fresh)
+        except (ConfigError, PriceFileError, ImportRefused, ValueError, OSError) as error:
+            self.problem = str(error)
+            log.error("the configuration was not reloaded, the old one stays: %s", error)
+        else:
+            self.problem = None
+            log.info("configuration reloaded: %d models", len(self.current.catalog))
+        return self.problem
+
+    def refresh(self, tx: Tx) -> None:
+        """Take in rates imported meanwhile and prices that begin today."""
+        newest = tx.newest_fx()
+        old = self.current
+        fx = old.fx if newest == self._fx_version else self._rates(tx)
+        catalog = Catalog.build(old.settings, old.book, from_us(self._clock()))
+        self.current = replace(old, fx=fx, catalog=catalog)
+
+    async def close(self) -> None:
+        for task in self._closing:
+            task.cancel()
+        for _, provider in self._built.values():
+            await provider.close()
+
+    def _make(self, tx: Tx, settings: Settings) -> World:
+        extra = [settings.prices] if settings.prices is not None else []
+        imported = settings.data / "prices"
+        if imported.is_dir():
+            extra.append(imported)
+        prices: PriceBook = load_prices(None, extra)
+        import_book(tx, prices, origin="price files", ids=self._ids, at=self._clock(), by="serve")
+        start = settings.organisation.fiscal_year_starts
+        return World(
+            settings=settings,
+            catalog=Catalog.build(settings, prices, from_us(self._clock())),
+            providers=self._providers(settings),
+            book=prices,
+            fx=self._rates(tx),
+            calendar=Calendar(settings.zone, (int(start[:2]), int(start[3:]))),
+            chain=Chain((DataGrade(settings.policies.government_grade),), settings.policies.on_error),
+        )
+
+    def _rates(self, tx: Tx) -> FxTable:
+        self._fx_version = tx.newest_fx()
+        return FxTable([*seed_rates(), *stored_rates(tx)])
+
+    def _providers(self, settings: Settings) -> dict[str, Provider]:
+        """Unchanged providers keep their connections; the others are built anew, all of them before any is used."""
+        fresh: dict[str, tuple[ProviderSettings, Provider]] = {}
+        for name, given in settings.providers.items():
+            old = self._built.get(name)
+            if old is not None and old[0] == given:
+                fresh[name] = old
+            else:
+                fresh[name] = (given, registry.build(given, faults=settings.scripted_faults))
+        for name, (_, provider) in self._built.items():
+            if fresh.get(name, (None, None))[1] is not provider:
+                self._close_later(provider)
+        self._built = fresh
+        return {name: provider for name, (_, provider) in fresh.items()}
+
+    def _close_later(self, provider: Provider) -> None:
+        async def close() -> None:
+            await asyncio.sleep(_CLOSE_AFTER_SECONDS)
+            await provider.close()
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        task = loop.create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
