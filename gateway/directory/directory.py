@@ -73,8 +73,7 @@ class Directory:
         """A new department, under `parent` (a code) or as a root."""
         if not _CODE.fullmatch(code):
             raise _bad("invalid_code", "A department code has 1 to 64 characters, no spaces and none of , ; : / .")
-        if not name.strip():
-            raise _bad("invalid_name", "A department needs a name. / 부서 이름이 필요합니다.")
+        _printable_name(name)
         with self._deed(by) as deed:
             if store.department_by_code(deed.connection, code):
                 raise _bad("department_exists", f"Department {code} exists already. / 이미 있는 부서 코드입니다.")
@@ -126,6 +125,8 @@ class Directory:
     ) -> Person:
         """A new person in a department (a code). `signed` books a pledge signed on paper."""
         email = normal_email(email)
+        if name is not None:
+            _printable_name(name)
         granted = sorted(set(roles))
         for role in granted:
             _known_role(role)
@@ -213,7 +214,7 @@ class Directory:
     def department(self, code: str) -> Department:
         """Raises NotFound."""
         with self._reading.connect() as connection:
-            found = store.department_by_code(connection, code)
+            found = store.department_by_code(connection, code) if _CODE.fullmatch(code) else None
         if found is None:
             raise _no_department(code)
         return found
@@ -258,7 +259,7 @@ class Directory:
     def revoke_key(self, prefix: str, *, by: Actor) -> Key:
         """End the key with this prefix, everywhere within a second or two. A revoked one stays revoked."""
         with self._deed(by) as deed:
-            found = store.keys_by_prefix(deed.connection, prefix)
+            found = store.keys_by_prefix(deed.connection, prefix) if keys.presentable(prefix) else []
             if not found:
                 raise NotFound(f"No key begins with {prefix[:12]}. / 그런 키가 없습니다.")
             usable = [key for key in found if key.revoked_at is None]
@@ -301,14 +302,20 @@ def _sign(deed: _Deed, signer: Person, method: SignatureMethod) -> tuple[int, in
 
 
 def _person(connection: Connection, email: str) -> Person:
-    found = store.person_by_email(connection, email.strip().lower())
+    found = find_person(connection, email)
     if found is None:
         raise _nobody(email)
     return found
 
 
+def find_person(connection: Connection, email: str) -> Person | None:
+    """By address, however it is written. What is no address is not asked for: a database may refuse to read it at all."""
+    plain = email.strip().lower()
+    return store.person_by_email(connection, plain) if _EMAIL.fullmatch(plain) else None
+
+
 def _open_department(connection: Connection, code: str) -> Department:
-    found = store.department_by_code(connection, code)
+    found = store.department_by_code(connection, code) if _CODE.fullmatch(code) else None
     if found is None:
         raise _no_department(code)
     if found.closed_at is not None:
@@ -322,6 +329,13 @@ def normal_email(email: str) -> str:
     if not _EMAIL.fullmatch(plain):
         raise _bad("invalid_email", "Not an e-mail address. / 전자우편 주소가 아닙니다.")
     return plain
+
+
+def _printable_name(name: str) -> None:
+    if not name.strip() or not name.isprintable():
+        raise _bad(
+            "invalid_name", "A name has at least one letter and no control characters. / 이름이 올바르지 않습니다."
+        )
 
 
 def _known_role(role: str) -> None:

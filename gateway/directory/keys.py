@@ -73,4 +73,9 @@ def shown(key: str) -> tuple[str, str]:
 def importable(key: str) -> bool:
     """Whether a site's own key can be taken over: printable ASCII that survives a header and does not look like ours."""
     foreign = not key.startswith((KEY_PREFIX, COOKIE_PREFIX, BEARER_PREFIX)) or well_formed(key)
-    return len(key) >= _SHORTEST and key.isascii() and key.isprintable() and key == key.strip() and foreign
+    return len(key) >= _SHORTEST and presentable(key) and key == key.strip() and foreign
+
+
+def presentable(text: str) -> bool:
+    """Printable ASCII: what a header, a terminal and both databases take."""
+    return text.isascii() and text.isprintable()

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from gateway.audit import Actor, Record
 from gateway.database import reading
 from gateway.directory import keys, passwords, store
-from gateway.directory.directory import Clock, Ids
+from gateway.directory.directory import Clock, Ids, find_person
 from gateway.directory.records import Session, SessionKind
 from gateway.errors import TooManyRequests, Unauthenticated
 
@@ -47,9 +47,8 @@ class Sessions:
 
     def open(self, email: str, password: str, kind: SessionKind, *, origin: str) -> Opened:
         """Sign in. Raises Unauthenticated, the same for an unknown account, a disabled one and a wrong password."""
-        plain = email.strip().lower()
         with reading(self._engine).connect() as connection:
-            person = store.person_by_email(connection, plain)
+            person = find_person(connection, email)
         right = passwords.verify(person.password_hash if person else None, password)
         if person is None:
             # Not recorded: what was typed into the e-mail field may be somebody's password.
