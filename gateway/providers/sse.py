@@ -88,7 +88,7 @@ class EventParser:
             tail += data
             end = tail.rfind(b"\n\n", seen - 1)
             if end < 0:
-                self._check(len(tail))
+                self._check_tail()
                 return b""
             whole = bytes(tail[: end + 2])
             del tail[: end + 2]
@@ -98,17 +98,14 @@ class EventParser:
             end = data.rfind(b"\n\n")
             if end < 0:
                 tail += data
-                self._check(len(tail))
+                self._check_tail()
                 return b""
             whole = data[: end + 2]
             tail += data[end + 2 :]
         if len(whole) > self._max_line:
             whole = self._before_overflow(whole)
-        if len(tail) > self._max_line:
-            self._overflow = True
-            tail.clear()
-            if not whole:
-                raise LineTooLong(self._max_line)
+        if not self._overflow and self._too_long(tail):
+            self._stop()
         return whole
 
     def _without_bom(self, data: bytes) -> bytes:
@@ -132,20 +129,28 @@ class EventParser:
         self._skip_lf = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _check(self, pending: int) -> None:
-        if pending > self._max_line:
-            self._overflow = True
-            self._tail.clear()
+    def _check_tail(self) -> None:
+        if self._too_long(self._tail):
+            self._stop()
             raise LineTooLong(self._max_line)
+
+    def _too_long(self, block: bytes | bytearray) -> bool:
+        # Where blank lines fall to depends on the cut, so they must not count.
+        return len(block) > self._max_line and len(block.strip(b"\n")) > self._max_line
+
+    def _stop(self) -> None:
+        self._overflow = True
+        self._tail.clear()
 
     def _before_overflow(self, whole: bytes) -> bytes:
         """The blocks in front of the first one over the cap."""
         start = 0
         while start < len(whole):
             end = whole.find(b"\n\n", start)
-            if end - start > self._max_line:
-                self._overflow = True
-                self._tail.clear()
+            if end < 0:  # three line ends in a row: the last one is left over
+                break
+            if self._too_long(whole[start:end]):
+                self._stop()
                 if not start:
                     raise LineTooLong(self._max_line)
                 return whole[:start]
