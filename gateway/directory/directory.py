@@ -7,6 +7,7 @@ process look again within a second. All of them block; a server calls them in a 
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from gateway.errors import BadRequest, NotFound
 
 Clock = Callable[[], int]
 Ids = Callable[[], str]
+Begin = Callable[[], contextlib.AbstractContextManager[Connection]]
 
 #: ASCII on purpose: the e-mail address is what people are told apart by, and look-alike letters would tell two as one.
 _EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
@@ -61,11 +63,17 @@ class Directory:
     """`clock` gives UTC microseconds, `ids` UUIDv7 text, `pepper` the secret keys are kept under."""
 
     def __init__(self, engine: Engine, pepper: bytes, clock: Clock, ids: Ids) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
+        self._begin: Begin = engine.begin
+        self._look: Begin = reading(engine).connect
         self._pepper = pepper
         self._clock = clock
         self._ids = ids
+
+    def within(self, connection: Connection) -> Directory:
+        """The same directory inside a transaction that is already open: several deeds, all or none."""
+        joined = copy.copy(self)
+        joined._begin = joined._look = lambda: contextlib.nullcontext(connection)
+        return joined
 
     # ── departments ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,12 +197,12 @@ class Directory:
 
     def person(self, email: str) -> Person:
         """Raises NotFound."""
-        with self._reading.connect() as connection:
+        with self._look() as connection:
             return _person(connection, email)
 
     def identity(self, user_id: str) -> Identity:
         """A person as of now. Raises NotFound."""
-        with self._reading.connect() as connection:
+        with self._look() as connection:
             found = store.identity(connection, user_id, self._clock())
         if found is None:
             raise _nobody("this id")
@@ -202,18 +210,18 @@ class Directory:
 
     def departments(self, ids: Iterable[str]) -> dict[str, Department]:
         """By id; unknown ids are left out."""
-        with self._reading.connect() as connection:
+        with self._look() as connection:
             return store.departments_by_id(connection, ids)
 
     def pledge_text(self) -> PledgeText | None:
         """The text in force; None while none is published."""
-        with self._reading.connect() as connection:
+        with self._look() as connection:
             version = store.newest_pledge(connection)
             return store.pledge_text_of(connection, version) if version is not None else None
 
     def department(self, code: str) -> Department:
         """Raises NotFound."""
-        with self._reading.connect() as connection:
+        with self._look() as connection:
             found = store.department_by_code(connection, code) if _CODE.fullmatch(code) else None
         if found is None:
             raise _no_department(code)
@@ -285,7 +293,7 @@ class Directory:
 
     @contextlib.contextmanager
     def _deed(self, by: Actor) -> Iterator[_Deed]:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             store.lock_directory(connection)
             yield _Deed(connection, self._clock(), by, self._ids)
 

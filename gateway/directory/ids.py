@@ -1,9 +1,12 @@
-"""Row ids: UUID version 7 as text, so that rows sort by when they were made."""
+"""Row ids (UUID version 7 as text, so that rows sort by when they were made) and instants (UTC microseconds since 1970)."""
 
 from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta, tzinfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now_us() -> int:
@@ -19,3 +22,15 @@ def uuid7(at_us: int | None = None) -> str:
     value = milliseconds << 80 | 7 << 76 | (fraction * 4096 // 1000) << 64 | 2 << 62 | random
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def rfc3339(at_us: int, zone: tzinfo) -> str:
+    """To the second, with the offset of the zone: 2026-11-23T09:00:00+09:00. Past the year 9999 it stays there."""
+    latest = datetime(9999, 12, 30, tzinfo=UTC)
+    at = _EPOCH + min(timedelta(microseconds=at_us), latest - _EPOCH)
+    return at.astimezone(zone).isoformat(timespec="seconds")
+
+
+def to_us(at: datetime) -> int:
+    """Of an aware datetime, without passing through a float."""
+    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,26 @@
+"""`haechi …`: every command by name, each group in a file of its own.
+
+To add one: a file with `configure(parser)` and a row here. The file is imported only when its command is asked for, so that
+`haechi key create` does not wait for what `haechi serve` needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Group(NamedTuple):
+    """One first word of the command line: what it is for, and the module that knows its words."""
+
+    name: str
+    help: str
+    module: str
+
+
+GROUPS: tuple[Group, ...] = (
+    Group("migrate", "데이터베이스 준비 · bring the database to this version", "gateway.cli.migrate"),
+    Group("department", "부서 · departments", "gateway.cli.department"),
+    Group("user", "사용자 · people", "gateway.cli.user"),
+    Group("pledge", "서약 · pledges", "gateway.cli.pledge"),
+    Group("key", "API 키 · API keys", "gateway.cli.key"),
+)
