@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from sqlalchemy import Engine
 
@@ -43,12 +44,11 @@ _PLEDGE_EN = """Pledge on using generative AI at work
 5. I will not share my account or API keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One person somebody can sign in as."""
+class Account(TypedDict):
+    """One person somebody can sign in as, as `first-run.json` has it."""
 
     email: str
-    password: str = field(repr=False)
+    password: str
     role: str
 
 
@@ -58,7 +58,7 @@ class Seeded:
 
     department_id: str
     api_key: str = field(repr=False)
-    accounts: tuple[Account, ...]
+    accounts: tuple[Account, ...] = field(repr=False)
 
 
 def seed(engine: Engine, settings: Settings, clock: Clock, ids: Ids) -> Seeded | None:
@@ -88,7 +88,7 @@ def seed(engine: Engine, settings: Settings, clock: Clock, ids: Ids) -> Seeded |
                 _email(role), DEPARTMENT, [role], by=_BY, name=_NAMES[role], signed=True, password_hash=hashes[role]
             )
         key = directory.create_key(_email("staff"), by=_BY)
-        accounts = tuple(Account(_email(role), chosen[role], role) for role in ROLES)
+        accounts = tuple(Account(email=_email(role), password=chosen[role], role=role) for role in ROLES)
         seeded = Seeded(department.id, key.key, accounts)
         write_private(pending, json.dumps(asdict(seeded)), replace=True)
     return seeded
@@ -103,8 +103,7 @@ def _read(pending: Path) -> Seeded | None:
     if not pending.exists():
         return None
     kept = json.loads(pending.read_text(encoding="utf-8"))
-    accounts = tuple(Account(**account) for account in kept["accounts"])
-    return Seeded(kept["department_id"], kept["api_key"], accounts)
+    return Seeded(kept["department_id"], kept["api_key"], tuple(kept["accounts"]))
 
 
 def _email(role: str) -> str:
