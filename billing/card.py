@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from billing.charge import Charge, ChargeLine, booked_as_reported, in_suspense, raised_to_reported, shares
+from billing.charge import (
+    Charge,
+    ChargeLine,
+    booked_as_reported,
+    in_suspense,
+    raised_to_reported,
+    shares,
+    unreadable,
+)
 from billing.money import PICO_PER_TICK
 from billing.usage import FALLBACKS, INPUT_METERS, OUTPUT_METERS, Usage, split_reasoning
 
@@ -62,17 +70,19 @@ class _Rate(NamedTuple):
 Siblings = Callable[[str, Mapping[str, str]], "RateCard"]
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# Meters whose quantity the vendor decides by itself: a vendor that prices cache writes without a time to live writes its cache
-# unasked. Those with one (5m, 1h) are written only when the request asks for it.
-_UNASKED_INPUT = ("input", "cache_write")
+# A vendor that prices cache writes by lifetime writes its cache only when the request asks for it; one that prices them without a
+# lifetime writes it unasked.
 _ASKED_INPUT = ("cache_write_5m", "cache_write_1h")
+_UNASKED_INPUT = ("input", "cache_write")
+_WRITING_INPUT = (*_UNASKED_INPUT, *_ASKED_INPUT)
 
 
 class RateCard:
     """Prices by meter and prompt size.
 
     `prices`: the rows that apply; one per meter and tier. `ceiling_prices`: the same plus the rows a clock may turn to while a
-    request runs. `sibling(model, conditions)` finds the card of another model of the vendor, or this one under other conditions
+    request runs. `limits`: meter → the prompt size from which it has no price (a variant that says nothing about a tier the plain
+    list has). `sibling(model, conditions)` finds the card of another model of the vendor, or this one under other conditions
     when the model is `""`; it raises NoPrice.
     """
 
@@ -101,6 +111,7 @@ class RateCard:
         version: str,
         sibling: Siblings | None = None,
         ceiling_prices: Sequence[Price] = (),
+        limits: Mapping[str, int] | None = None,
         conditions: Mapping[str, str] | None = None,
         valid_from: datetime = _NEVER,
         valid_until: datetime = _ALWAYS,
@@ -117,8 +128,9 @@ class RateCard:
         self.valid_until = valid_until
         self._sibling = sibling
         self._unit = PICO_PER_TICK[self.currency]
-        self._edges = sorted({price.threshold for price in prices if price.threshold})
-        self._rates = [_at_prompt(prices, basis, known=calendars_known) for basis in (0, *self._edges)]
+        limits = limits or {}
+        self._edges = sorted({price.threshold for price in prices if price.threshold} | {*limits.values()})
+        self._rates = [_at_prompt(prices, basis, limits, known=calendars_known) for basis in (0, *self._edges)]
         self._splits = any("output_reasoning" in rates for rates in self._rates)
         self._ceiling = tuple(ceiling_prices) or tuple(prices)
         self.confirmed = _text_confirmed(prices) and calendars_known
@@ -151,7 +163,7 @@ class RateCard:
         usage says about itself, choose the prices: the answer's own word on its service tier wins over what was asked for.
         """
         if usage.quality == "suspense":
-            return in_suspense(usage.reason or "unknown", self.currency, usage.meters, usage.reported_ticks)
+            return unreadable(usage, self.model, self.currency, trust_reported=trust_reported)
         if conditions or usage.conditions:
             try:
                 card = self._under({**conditions, **usage.conditions})
@@ -193,7 +205,8 @@ class RateCard:
 
     def input_unit_pico(self, input_bound: int | None = None, *, cache_write: bool = False) -> int:
         """The dearest price of one text token sent, in prompts of up to `input_bound` tokens. Raises NoPrice."""
-        meters = (*_UNASKED_INPUT, *_ASKED_INPUT) if cache_write else _UNASKED_INPUT
+        lifetimes = any(price.meter in _ASKED_INPUT for price in self._ceiling)
+        meters = _WRITING_INPUT if cache_write else ("input",) if lifetimes else _UNASKED_INPUT
         return self._dearest(meters, input_bound)
 
     def output_unit_pico(self, input_bound: int | None = None) -> int:
@@ -309,11 +322,11 @@ def _unpriced(card: RateCard, usage: Usage, reason: str, *, trust_reported: bool
     return in_suspense(reason, card.currency, usage.meters, usage.reported_ticks)
 
 
-def _at_prompt(prices: Sequence[Price], basis: int, *, known: bool) -> dict[str, _Rate]:
+def _at_prompt(prices: Sequence[Price], basis: int, limits: Mapping[str, int], *, known: bool) -> dict[str, _Rate]:
     """The rate of each meter for a prompt of `basis` tokens: the highest tier it reaches, fallbacks filled in."""
     reached: dict[str, Price] = {}
     for price in prices:
-        if price.threshold <= basis and (
+        if price.threshold <= basis < limits.get(price.meter, basis + 1) and (
             price.meter not in reached or price.threshold > reached[price.meter].threshold
         ):
             reached[price.meter] = price
@@ -331,9 +344,9 @@ def _at_prompt(prices: Sequence[Price], basis: int, *, known: bool) -> dict[str,
 
 def _text_confirmed(prices: Sequence[Price]) -> bool:
     """Whether what an ordinary text request uses is confirmed; a card without text prices asks for all of them."""
-    text = [price for price in prices if price.meter in ("input", "output")]
+    text = [price for price in prices if price.meter in ("input", "output", "request") and not price.threshold]
     return all(price.confirmed for price in text or prices)
 
 
-assert set(_UNASKED_INPUT + _ASKED_INPUT) <= set(INPUT_METERS)
+assert set(_WRITING_INPUT) <= set(INPUT_METERS)
 assert "output_reasoning" in OUTPUT_METERS

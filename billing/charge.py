@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from billing.money import PICO_PER_TICK, round_half_even
-from billing.usage import Quality
+from billing.usage import Quality, Usage
 
 # The line that carries a vendor's own charge, or what it asks beyond the sum of our lines. No price list has such a meter.
 REPORTED = "reported"
@@ -107,6 +107,15 @@ def raised_to_reported(charge: Charge, model: str, reported_ticks: int) -> Charg
         computed_ticks=charge.ticks,
         reported_ticks=reported_ticks,
     )
+
+
+def unreadable(usage: Usage, model: str, currency: str, *, trust_reported: bool) -> Charge:
+    """The charge of a usage in suspense. Something used that has no meter is covered by a trusted vendor's own charge;
+    numbers that contradict each other are not: then neither is believed."""
+    reason = usage.reason or "unknown"
+    if trust_reported and usage.reported_ticks is not None and currency == "USD" and reason.startswith("unknown"):
+        return booked_as_reported(usage.meters, model, usage.reported_ticks)
+    return in_suspense(reason, currency, usage.meters, usage.reported_ticks)
 
 
 def in_suspense(

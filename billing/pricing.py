@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from billing.calendars import Calendar, Window
 from billing.card import NoPrice, Price, RateCard
-from billing.charge import REPORTED, Charge, ChargeLine, booked_as_reported, in_suspense
-from billing.usage import METERS, Usage
+from billing.charge import REPORTED, Charge, ChargeLine, booked_as_reported, in_suspense, unreadable
+from billing.usage import METERS, TOKEN_METERS, Usage
 
 __all__ = [
     "REPORTED",
@@ -44,6 +44,9 @@ _ORDINARY = MappingProxyType(
 )
 # These always matter: a tier nobody priced must not be billed at the ordinary price. Others matter to lists that name them.
 _ALWAYS_MATTER = ("service_tier", "speed")
+# These change the price of every token. A token meter that a list does not price under one of them has no price there, while fees
+# go on at the ordinary one.
+_CHANGE_TOKENS = ("service_tier", "speed", "region", "deployment")
 _DEPLOYMENTS = MappingProxyType(
     {
         "data_zone": "data_zone",
@@ -131,6 +134,10 @@ class PriceBook:
         """Every key that has a price at some time."""
         return sorted(self._lists)
 
+    def has(self, key: str) -> bool:
+        """Whether the key, or the one it is another name of, has a price at some time."""
+        return self.resolve(key) in self._lists
+
     def resolve(self, key: str) -> str:
         """The key itself, or the one it is another name of."""
         return key if key in self._lists else self.aliases.get(key, key)
@@ -166,7 +173,7 @@ class PriceBook:
             card = self.card(key, at, **conditions)
         except NoPrice as missing:
             if usage.quality == "suspense":
-                return in_suspense(usage.reason or "unknown", "USD", usage.meters, usage.reported_ticks)
+                return unreadable(usage, key.partition("/")[2], "USD", trust_reported=trust_reported)
             if trust_reported and usage.reported_ticks is not None:
                 return booked_as_reported(usage.meters, key.partition("/")[2], usage.reported_ticks)
             return in_suspense(str(missing), "USD", usage.meters, usage.reported_ticks)
@@ -185,19 +192,24 @@ class PriceBook:
             if not any((row.conditions or {}).get(name) == value for row in rows):
                 raise NoPrice(f"no price for {key} with {name} {value}")
         now = {clock.id for clock in clocks if clock.contains(at)}
-        fitting = [row for row in rows if _holds(row.conditions, held, now)]
-        ever = [row for row in rows if _holds(row.conditions, held, {clock.id for clock in clocks})]
+        strict = {name for name in held if name in _CHANGE_TOKENS}
+        usable = [row for row in rows if row.meter not in TOKEN_METERS or strict <= (row.conditions or {}).keys()]
+        fitting = [row for row in usable if _holds(row.conditions, held, now)]
+        ever = [row for row in usable if _holds(row.conditions, held, {clock.id for clock in clocks})]
         valid_from, valid_until = self._window(key, at, clocks)
+
+        chosen = _most_particular(fitting)
 
         def sibling(model: str, others: Mapping[str, str]) -> RateCard:
             return self.card(f"{_vendor(key)}/{model}" if model else key, valid_from, **others)
 
         return RateCard(
             key,
-            _most_particular(fitting),
+            chosen,
             version=self.version,
             sibling=sibling,
-            ceiling_prices=[*_most_particular(ever), *_most_particular(fitting)],
+            ceiling_prices=[*_most_particular(ever), *chosen],
+            limits=_limits(rows, chosen) if strict else {},
             conditions=held,
             valid_from=valid_from,
             valid_until=valid_until,
@@ -236,6 +248,16 @@ def _most_particular(rows: Sequence[Price]) -> list[Price]:
         elif len(row.conditions or ()) > len(kept[0].conditions or ()):
             chosen[row.meter] = [row]
     return [row for kept in chosen.values() for row in kept]
+
+
+def _limits(rows: Sequence[Price], chosen: Sequence[Price]) -> dict[str, int]:
+    """From which prompt size the chosen variant is silent: the first tier of the plain list that it does not price."""
+    limits: dict[str, int] = {}
+    priced = {(row.meter, row.threshold) for row in chosen}
+    for row in rows:
+        if not row.conditions and row.meter in TOKEN_METERS and (row.meter, row.threshold) not in priced:
+            limits[row.meter] = min(limits.get(row.meter, row.threshold), row.threshold)
+    return {meter: edge for meter, edge in limits.items() if edge}
 
 
 def _check(price: Price, calendars: Mapping[str, Calendar], seen: set[tuple[object, ...]]) -> None:

@@ -9,7 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from billing.extract import openai_chat
+from billing.extract import (
+    anthropic_messages,
+    bedrock_converse,
+    cohere,
+    deepseek,
+    gemini,
+    gemini_openai,
+    llamacpp,
+    mistral,
+    naver,
+    ollama,
+    openai_audio,
+    openai_chat,
+    openai_embeddings,
+    openai_images,
+    openai_realtime,
+    openai_responses,
+    openrouter,
+    perplexity,
+    xai,
+)
 from billing.extract._gate import Inconsistent
 from billing.usage import Usage, suspense
 
@@ -27,7 +47,27 @@ class Family(Protocol):
     ) -> Usage: ...
 
 
-FAMILIES: tuple[Family, ...] = (openai_chat,)
+FAMILIES: tuple[Family, ...] = (
+    anthropic_messages,
+    bedrock_converse,
+    cohere,
+    deepseek,
+    gemini,
+    gemini_openai,
+    llamacpp,
+    mistral,
+    naver,
+    ollama,
+    openai_audio,
+    openai_chat,
+    openai_embeddings,
+    openai_images,
+    openai_realtime,
+    openai_responses,
+    openrouter,
+    perplexity,
+    xai,
+)
 
 _READERS = {route: family for family in FAMILIES for route in family.ROUTES}
 PROVIDERS: frozenset[str] = frozenset(provider for provider, _ in _READERS)
@@ -61,4 +101,4 @@ def extract(
     try:
         return family.read(usage, provider, flavor, model, _EMPTY if context is None else context)
     except Inconsistent as fault:
-        return suspense(family.EXTRACTOR, str(fault))
+        return suspense(family.EXTRACTOR, str(fault), reported_ticks=fault.reported)

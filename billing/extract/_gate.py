@@ -19,7 +19,13 @@ _ABSURD = 10**12
 
 
 class Inconsistent(Exception):
-    """The numbers cannot be booked. The message is the reason, its first word says which kind."""
+    """The numbers cannot be booked. The message is the reason; its first word says which kind:
+
+    `missing` (not stated), `malformed` (no number, no object), `inconsistent` (numbers that contradict each other),
+    `unknown` (something was used that no meter stands for; `reported`, the vendor's own charge, may still cover it).
+    """
+
+    reported: int | None = None
 
 
 def whole(value: Any, name: str) -> int:
@@ -27,9 +33,9 @@ def whole(value: Any, name: str) -> int:
     if type(value) is not int:
         if type(value) not in (float, Decimal):
             raise Inconsistent(f"malformed: {name} is no number")
-        if value != value or value in (float("inf"), float("-inf")) or value != int(value):  # noqa: PLR0124 – NaN
-            raise Inconsistent(f"malformed: {name} is no whole number")
-        value = int(value)
+        # The bounds come first: a hostile exponent must not become a number of a billion digits.
+        if not -_ABSURD <= value <= _ABSURD or value % 1:
+            raise Inconsistent(f"malformed: {name} is no whole number of ordinary size")
     if value < 0:
         raise Inconsistent(f"inconsistent: {name} is negative")
     if value > _ABSURD:
@@ -112,6 +118,48 @@ def reported_usd(value: Any, name: str) -> int | None:
 def reported_ticks(value: Any, name: str) -> int | None:
     """A vendor's own charge already in 1e-10 USD."""
     return None if value is None else whole(value, name)
+
+
+def agreed(one: int | None, other: int | None, name: str) -> int | None:
+    """A number some vendors state in two places. A 0 beside a number is a field nobody filled in."""
+    if one and other and one != other:
+        raise Inconsistent(f"inconsistent: {name} is stated twice and differently")
+    return one or other if one is not None and other is not None else (other if one is None else one)
+
+
+def with_reasoning(prompt: int, completion: int, reasoning: int, total: int | None, *, outside: bool) -> int:
+    """All output tokens, reasoning among them. The total decides where reasoning is; without one the vendor's habit does.
+
+    Raises Inconsistent when neither place explains the total.
+    """
+    if total is None:
+        inside = not outside
+    elif total == prompt + completion:
+        inside = True
+    elif reasoning and total == prompt + completion + reasoning:
+        inside = False
+    else:
+        raise Inconsistent("inconsistent: the total is not input + output, with or without reasoning")
+    if inside and reasoning > completion:
+        raise Inconsistent("inconsistent: reasoning exceeds the output")
+    return completion if inside else completion + reasoning
+
+
+def snake(block: Block) -> dict[str, Any]:
+    """The same object with camelCase names as snake_case, two levels deep: that is as deep as vendors nest what counts."""
+    return {_snake_name(name): _snake_value(value) for name, value in block.items()}
+
+
+def _snake_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_snake_name(name): inner for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_snake_value(item) if isinstance(item, Mapping) else item for item in value]
+    return value
+
+
+def _snake_name(name: Any) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in str(name)).lstrip("_")
 
 
 def text(value: Any) -> str | None:

@@ -16,7 +16,6 @@ _BILLED = MappingProxyType(
         "x_search_call": "x_search",
         "file_search_call": "file_search",
         "collections_search_call": "file_search",
-        "code_interpreter_call": "code_exec_session",
         "image_generation_call": "image",
     }
 )
@@ -36,8 +35,11 @@ _FREE = frozenset(
 )
 
 
-def tool_meters(context: Mapping[str, object]) -> dict[str, int]:
-    """Meters for `context["output_items"]` ({item type: count}). Raises Inconsistent for a call nobody knows the price of."""
+def tool_meters(context: Mapping[str, object], *, code_by_session: bool = True) -> dict[str, int]:
+    """Meters for `context["output_items"]` ({item type: count}). Raises Inconsistent for a call nobody knows the price of.
+
+    `code_by_session`: code runs are billed by the container, and the calls of one answer share one; otherwise by the call.
+    """
     listed: Any = context.get("output_items")
     if not listed:
         return {}
@@ -47,7 +49,10 @@ def tool_meters(context: Mapping[str, object]) -> dict[str, int]:
     for kind, value in listed.items():
         quantity = whole(value, f"output_items.{kind}")
         meter = _BILLED.get(kind)
-        if meter is not None:
+        if kind == "code_interpreter_call":
+            if quantity:
+                meters["code_exec_session"] = 1 if code_by_session else quantity
+        elif meter is not None:
             meters[meter] = meters.get(meter, 0) + quantity
         elif quantity and str(kind).endswith("_call") and kind not in _FREE:
             raise Inconsistent(f"unknown: output item {kind}")

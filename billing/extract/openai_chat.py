@@ -13,33 +13,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from billing.extract._gate import Inconsistent, count, no_unknown_tokens, only_used, part, within
+from billing.extract._gate import (
+    Inconsistent,
+    agreed,
+    count,
+    no_unknown_tokens,
+    only_used,
+    part,
+    with_reasoning,
+    within,
+)
 from billing.extract._tools import tool_meters
 from billing.usage import Usage
 
 EXTRACTOR = "openai_chat/1"
 ROUTES: tuple[tuple[str, str], ...] = (
-    ("openai", "chat"),
-    ("openai", "openai-compat"),
-    ("openai", "sdk"),
-    ("azure", "chat"),
-    ("azure", "openai-compat"),
-    ("azure", "sdk"),
-    ("anthropic", "openai-compat"),
-    ("aws", "chat"),
-    ("aws", "openai-compat"),
-    ("groq", "chat"),
-    ("groq", "openai-compat"),
-    ("groq", "sdk"),
-    ("cohere", "openai-compat"),
-    ("upstage", "chat"),
-    ("upstage", "openai-compat"),
-    ("vllm", "chat"),
-    ("vllm", "openai-compat"),
+    *((provider, "chat") for provider in ("openai", "azure", "aws", "groq", "together", "upstage", "vllm")),
+    *((provider, "sdk") for provider in ("openai", "azure", "groq", "together", "upstage", "vllm")),
+    *(
+        (provider, "openai-compat")
+        for provider in ("openai", "azure", "anthropic", "aws", "groq", "together", "cohere", "upstage", "vllm")
+    ),
+    # Not vendors: the scripted provider and whatever an operator runs behind an OpenAI-compatible address.
     ("practice", "chat"),
     ("local", "chat"),
 )
-_PROMPT_PARTS = frozenset({"cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens"})
+_PROMPT_PARTS = frozenset(
+    {"cached_tokens", "cache_write_tokens", "cache_creation_tokens", "audio_tokens", "image_tokens", "text_tokens"}
+)
 _COMPLETION_PARTS = frozenset(
     {
         "reasoning_tokens",
@@ -101,13 +102,14 @@ def read_chat(
     *,
     outside: bool = False,
     extra: Mapping[str, int] | None = None,
+    cached: int | None = None,
     reported: int | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Usage:
     """The whole rule for this shape.
 
     `outside`: where no total tells, reasoning is beside the completion and not inside it. `extra`: more meters of the family,
-    outside the token total. Raises Inconsistent.
+    outside the token total. `cached`: the cached part where the family states it under a name of its own. Raises Inconsistent.
     """
     prompt, completion, total = (count(usage, f"{side}_tokens") for side in ("prompt", "completion", "total"))
     sent, answered = part(usage, "prompt_tokens_details"), part(usage, "completion_tokens_details")
@@ -117,13 +119,14 @@ def read_chat(
         raise Inconsistent("missing: prompt_tokens")
     if completion is None and total != prompt:
         raise Inconsistent("missing: completion_tokens")
-    reasoning = _agreed(count(answered, "reasoning_tokens"), count(usage, "reasoning_tokens"), "reasoning_tokens")
-    cached = _agreed(count(sent, "cached_tokens"), count(usage, "cached_tokens"), "cached_tokens")
+    reasoning = agreed(count(answered, "reasoning_tokens"), count(usage, "reasoning_tokens"), "reasoning_tokens")
+    for stated in (count(sent, "cached_tokens"), count(usage, "cached_tokens")):
+        cached = agreed(cached, stated, "cached_tokens")
     output = with_reasoning(prompt, completion or 0, reasoning or 0, total, outside=outside)
 
     sent_parts = {
         "cache_read": cached or 0,
-        "cache_write": count(sent, "cache_write_tokens") or 0,
+        **_writes(sent),
         "input_audio": count(sent, "audio_tokens") or 0,
         "input_image": count(sent, "image_tokens") or 0,
     }
@@ -157,26 +160,16 @@ def read_chat(
     )
 
 
-def with_reasoning(prompt: int, completion: int, reasoning: int, total: int | None, *, outside: bool) -> int:
-    """All output tokens, reasoning among them. The total decides where reasoning is; without one the vendor's habit does."""
-    if total is None:
-        inside = not outside
-    elif total == prompt + completion:
-        inside = True
-    elif reasoning and total == prompt + completion + reasoning:
-        inside = False
-    else:
-        raise Inconsistent("inconsistent: total_tokens is not prompt + completion, with or without reasoning")
-    if inside and reasoning > completion:
-        raise Inconsistent("inconsistent: reasoning_tokens exceed completion_tokens")
-    return completion if inside else completion + reasoning
-
-
-def _agreed(one: int | None, other: int | None, name: str) -> int | None:
-    """A number some vendors state in two places. A 0 beside a number is a field nobody filled in."""
-    if one and other and one != other:
-        raise Inconsistent(f"inconsistent: {name} is stated twice and differently")
-    return one or other if one is not None and other is not None else (other if one is None else one)
+def _writes(sent: Mapping[str, Any]) -> dict[str, int]:
+    """Cache writes; translators of other vendors' usage name them differently and keep their lifetimes."""
+    written = agreed(count(sent, "cache_write_tokens"), count(sent, "cache_creation_tokens"), "cache_write_tokens") or 0
+    split = part(sent, "cache_creation_token_details")
+    short, long = (count(split, f"ephemeral_{lifetime}_input_tokens") or 0 for lifetime in ("5m", "1h"))
+    if not short + long:
+        return {"cache_write": written}
+    if short + long != written:
+        raise Inconsistent("inconsistent: cache writes by lifetime are not all cache writes")
+    return {"cache_write_5m": short, "cache_write_1h": long}
 
 
 def _modalities_within(details: Mapping[str, Any], total: int, name: str) -> None:

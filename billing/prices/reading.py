@@ -23,7 +23,7 @@ _PER = {"per_million": 1_000_000, "per_thousand": 1_000, "per_unit": 1}
 _DEFAULTS = frozenset({"provider", "currency", "source", "confirmed", "reason", "valid_from"})
 _FILE_KEYS = _DEFAULTS | {"calendars", "prices"}
 _TIER_KEYS = frozenset({"above", "from", *_PER})
-_WHEN_KEYS = frozenset({"if", "times", "same_as", "tiers", *_PER})
+_WHEN_KEYS = frozenset({"if", "times", "tiers", "confirmed", *_PER})
 _LIST_KEYS = (_DEFAULTS - {"provider"}) | {"key", "aliases", "same_as", "tiers", "when", *_PER}
 _CALENDAR_KEYS = frozenset({"hours_utc", "weekdays", "holidays", "known_until", "source"})
 
@@ -113,11 +113,17 @@ class _Reader:
         sure = self._confirmed(whole, block, key)
         base = Price("", defaults["provider"], key, "", currency, 0, valid_from, source=source)
         rows = self._rows(block, base)
+        rows += self._copies(self._mapping(block, "same_as"), rows, optional=False)
         if not rows:
             raise self.fail(block.line, f"{key} has no prices", f"add one of {', '.join(_PER)}")
-        rows = [replace(row, confirmed=sure is True or (sure is not False and row.meter in sure)) for row in rows]
+        # A list of confirmed meters speaks of the plain prices: not of tiers, not of variants.
+        rows = [
+            replace(row, confirmed=sure is True or (sure is not False and not row.threshold and row.meter in sure))
+            for row in rows
+        ]
+        same = self._mapping(block, "same_as")
         for variant in self._list(block, "when"):
-            rows += self._variant(variant, base, rows, confirmed=sure is True)
+            rows += self._variant(variant, base, rows, same, confirmed=sure is True)
         for row in rows:
             self._out.prices.append(replace(row, id=_identity(row)))
         line = self._out.lines.setdefault((key, valid_from), block.line)
@@ -148,14 +154,20 @@ class _Reader:
             edge = int(tier[name])
             stepped = replace(base, tier_gt=edge) if name == "above" else replace(base, tier_ge=edge)
             rows += self._amounts(tier, stepped)
-        for meter, other in self._mapping(block, "same_as").items():
-            line = block["same_as"].lines[meter]
-            self._meter(meter, line)
-            copied = [replace(row, meter=meter) for row in rows if row.meter == other]
-            if not copied:
-                raise self.fail(line, f"{meter} is the same as {other}, which has no price here", "price it first")
-            rows += copied
         return rows
+
+    def _copies(self, same: Block, rows: list[Price], *, optional: bool) -> list[Price]:
+        """The prices that `same_as` says are another meter's. `optional`: a variant need not price every meter."""
+        copied: list[Price] = []
+        priced = {row.meter for row in rows}
+        for meter, other in same.items():
+            line = same.lines[meter]
+            self._meter(meter, line)
+            if other in priced and not (optional and meter in priced):
+                copied += [replace(row, meter=meter) for row in rows if row.meter == other]
+            elif not optional:
+                raise self.fail(line, f"{meter} is the same as {other}, which has no price here", "price it first")
+        return copied
 
     def _amounts(self, block: Block, base: Price) -> Iterator[Price]:
         for per, divisor in _PER.items():
@@ -165,14 +177,17 @@ class _Reader:
                 self._meter(meter, line)
                 yield replace(base, meter=meter, unit_price_pico=self._pico(text, divisor, meter, line))
 
-    def _variant(self, block: object, base: Price, rows: list[Price], *, confirmed: bool) -> list[Price]:
+    def _variant(self, block: object, base: Price, rows: list[Price], same: Block, *, confirmed: bool) -> list[Price]:
         if not isinstance(block, Block):
             raise self.fail(0, f"{base.key}: a variant that is no mapping", "write `- if: {service_tier: batch}`")
         self._known(block, _WHEN_KEYS)
         conditions = dict(self._mapping(block, "if"))
         if not conditions or not all(isinstance(value, str) for value in conditions.values()):
             raise self.fail(block.line, "a variant without conditions", "write `if: {service_tier: batch}`")
+        if block.get("confirmed", "false") not in ("true", "false"):
+            raise self.fail(block.lines["confirmed"], f"confirmed is {block['confirmed']}", "write true or false")
         found = self._rows(block, replace(base, conditions=conditions))
+        found += self._copies(same, found, optional=True)
         if "times" in block:
             line = block.lines["times"]
             factor = self._factor(block["times"], line)
@@ -190,7 +205,8 @@ class _Reader:
                     )
         if not found:
             raise self.fail(block.line, "a variant without prices", f"add `times:` or one of {', '.join(_PER)}")
-        return [replace(row, confirmed=confirmed) for row in found]
+        sure = block["confirmed"] == "true" if "confirmed" in block else confirmed
+        return [replace(row, confirmed=sure) for row in found]
 
     def _calendar(self, name: str, block: object, line: int) -> Calendar:
         if not isinstance(block, Block):
