@@ -110,6 +110,8 @@ class AiohttpTransport:
         self._urls: dict[str, URL] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, timeouts: Timeouts) -> Response:
+        if self._closed:
+            raise ProviderError(Failure.CONNECT, sent=False, detail="transport closed")
         session = self._session or self._open()
         target = self._urls.get(url) or self._urls.setdefault(url, URL(url))
         limit = self._limits.get(timeouts) or self._limits.setdefault(timeouts, _client_timeout(timeouts))
@@ -135,8 +137,6 @@ class AiohttpTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         # Not in the constructor: a session belongs to the loop it is made in.
-        if self._closed:
-            raise ProviderError(Failure.CONNECT, sent=False, detail="transport closed")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=self._keep_alive, ttl_dns_cache=60, ssl=self._ssl

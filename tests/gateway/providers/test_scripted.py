@@ -337,8 +337,30 @@ def test_bytes_that_are_no_request() -> None:
 
 
 FIELDS = st.sampled_from(
-    "role content type text function name parameters properties required items minItems anyOf allOf enum minimum multipleOf"
-    " exclusiveMaximum pattern minLength $ref json_schema schema".split()
+    [
+        "role",
+        "content",
+        "type",
+        "text",
+        "function",
+        "name",
+        "parameters",
+        "properties",
+        "required",
+        "items",
+        "minItems",
+        "anyOf",
+        "allOf",
+        "enum",
+        "minimum",
+        "multipleOf",
+        "exclusiveMaximum",
+        "pattern",
+        "minLength",
+        "$ref",
+        "json_schema",
+        "schema",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),

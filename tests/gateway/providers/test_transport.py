@@ -1,0 +1,499 @@
+"""The aiohttp transport against real sockets: what went wrong, and whether the upstream can have seen the request."""
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gateway.providers.base import Failure, ProviderError
+from gateway.providers.scripted import ScriptedEngine
+from gateway.providers.scripted_server import serve
+from gateway.providers.transport import AiohttpTransport, Response, Timeouts
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+SHORT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3)
+
+
+@dataclass
+class Peer:
+    """A server that does what its handler says. `requests` are (connection number, head and body) in order."""
+
+    url: str = ""
+    connections: int = 0
+    requests: list[tuple[int, bytes]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def peer(*answers: bytes | Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
+    """Answers each request with the next of `answers`, the last one again and again; `closed` is set when a client leaves."""
+    found = Peer()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(own := asyncio.current_task())  # type: ignore[arg-type]
+        own.add_done_callback(tasks.discard)  # type: ignore[union-attr, arg-type]
+        found.connections += 1
+        number = found.connections
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
+                found.requests.append((number, head + await reader.readexactly(size)))
+                answer = answers[min(len(found.requests), len(answers)) - 1]
+                if isinstance(answer, bytes):
+                    writer.write(answer)
+                else:
+                    await answer(reader, writer)
+        except (asyncio.IncompleteReadError, OSError):
+            found.closed.set()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=tls)
+    found.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
+    try:
+        yield found
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[AiohttpTransport]:
+    made = AiohttpTransport()
+    yield made
+    await made.close()
+
+
+async def send(transport: AiohttpTransport, url: str, timeouts: Timeouts = SHORT, body: bytes = b"{}") -> Response:
+    return await transport.post(
+        url, {"content-type": "application/json", "accept": "application/json"}, body, timeouts=timeouts
+    )
+
+
+async def failure(transport: AiohttpTransport, url: str, timeouts: Timeouts = SHORT) -> tuple[Failure, bool]:
+    """How a whole exchange fails: why, and whether the request can have been seen."""
+    with pytest.raises(ProviderError) as failed:
+        await (await send(transport, url, timeouts)).read(1 << 20)
+    assert "127.0.0.1" not in failed.value.detail
+    return failed.value.failure, failed.value.sent
+
+
+def then_close(answer: bytes, *, rst: bool = False) -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        if rst:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        else:
+            writer.close()
+            await writer.wait_closed()
+        raise OSError
+
+    return handle
+
+
+def then_wait(answer: bytes, seconds: float, more: bytes = b"") -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), seconds)
+        writer.write(more)
+
+    return handle
+
+
+async def test_one_connection_serves_many_requests_and_asks_for_plain_bytes(transport: AiohttpTransport) -> None:
+    async with peer(OK) as server:
+        for _ in range(3):
+            response = await send(transport, server.url)
+            assert (response.status, response.headers["Content-Type"], response.headers["content-type"]) == (
+                200,
+                "text/plain",
+                "text/plain",
+            )
+            assert await response.read(10) == b"ok"
+            response.close()
+    assert [number for number, _ in server.requests] == [1, 1, 1]
+    head = server.requests[0][1].lower()
+    assert b"accept-encoding: identity\r\n" in head
+    assert head.count(b"accept: ") == head.count(b"content-type: ") == head.count(b"user-agent: haechi\r\n") == 1
+
+
+async def test_cookies_are_not_kept_and_redirects_not_followed(transport: AiohttpTransport) -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
+    async with peer(moved) as server:
+        for _ in range(2):
+            response = await send(transport, server.url)
+            assert (response.status, await response.read(10)) == (307, b"")
+    assert len(server.requests) == 2
+    assert b"cookie" not in server.requests[1][1].lower()
+
+
+async def test_compressed_bytes_are_not_inflated_behind_our_back(transport: AiohttpTransport) -> None:
+    squeezed = gzip.compress(b"x" * 100_000)
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(squeezed)
+    async with peer(head + squeezed) as server:
+        assert await (await send(transport, server.url)).read(1000) == squeezed
+
+
+async def test_nothing_listens(transport: AiohttpTransport, free_port: int) -> None:
+    assert await failure(transport, f"http://127.0.0.1:{free_port}/v1/chat/completions") == (Failure.CONNECT, False)
+
+
+async def test_an_address_that_is_none(transport: AiohttpTransport) -> None:
+    assert await failure(transport, "http:///v1/chat/completions") == (Failure.CONNECT, False)
+
+
+async def test_a_connection_that_never_comes_about(transport: AiohttpTransport) -> None:
+    """A listener whose queue is full leaves the next SYN unanswered."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions"
+        assert await failure(transport, url) == (Failure.CONNECT, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (then_wait(b"", 5), (Failure.TIMEOUT, True)),
+        (then_wait(CHUNKED + b"2\r\nok\r\n", 5), (Failure.TIMEOUT, True)),
+        (then_close(b""), (Failure.BROKEN, True)),
+        (then_close(b"", rst=True), (Failure.BROKEN, True)),
+        (then_close(b"HTTP/1.1 200"), (Failure.BROKEN, True)),
+        (then_close(CHUNKED + b"2\r\nok\r\n"), (Failure.BROKEN, True)),
+        (then_close(CHUNKED + b"2\r\nok\r\n", rst=True), (Failure.BROKEN, True)),
+        (then_close(OK[:-1]), (Failure.BROKEN, True)),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", (Failure.BROKEN, True)),
+        (CHUNKED + b"zz\r\nok\r\n0\r\n\r\n", (Failure.BROKEN, True)),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", (Failure.BROKEN, True)),
+    ],
+    ids=[
+        "silent",
+        "stalls",
+        "fin",
+        "rst",
+        "half head",
+        "fin in body",
+        "rst in body",
+        "short",
+        "not http",
+        "bad chunk",
+        "head",
+    ],
+)
+async def test_how_an_upstream_breaks(
+    transport: AiohttpTransport, answer: bytes | Handler, expected: tuple[Failure, bool]
+) -> None:
+    async with peer(answer) as server:
+        assert await failure(transport, server.url) == expected
+    assert len(server.requests) == 1, "a request that can have been seen is never repeated"
+
+
+@pytest.mark.parametrize("rst", [False, True])
+async def test_bytes_that_arrived_before_a_break_are_handed_on(transport: AiohttpTransport, rst: bool) -> None:
+    async with peer(then_close(CHUNKED + b"5\r\nfirst\r\n6\r\nsecond\r\n", rst=rst)) as server:
+        response = await send(transport, server.url)
+        got = b""
+
+        async def read() -> None:
+            nonlocal got
+            async for chunk in response.chunks():
+                got += chunk
+
+        # The break is in before the first read: nothing may be lost to it.
+        await asyncio.sleep(0.05)
+        with pytest.raises(ProviderError):
+            await read()
+        assert got == b"firstsecond"
+
+
+async def test_idle_is_the_upstreams_silence_not_the_length_of_the_answer(transport: AiohttpTransport) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _ in range(6):
+            await asyncio.sleep(0.1)
+            writer.write(b"1\r\n.\r\n")
+        writer.write(b"0\r\n\r\n")
+
+    async with peer(drip) as server:
+        response = await send(transport, server.url, Timeouts(connect=1, first_byte=0.3, idle=0.25))
+        assert await response.read(100) == b"......"
+
+
+async def test_time_in_which_nobody_reads_is_not_the_upstreams_silence(transport: AiohttpTransport) -> None:
+    async with peer(then_wait(CHUNKED + b"1\r\n.\r\n", 0.5, b"1\r\n.\r\n0\r\n\r\n")) as server:
+        response = await send(transport, server.url, Timeouts(connect=1, first_byte=0.3, idle=0.2))
+        await asyncio.sleep(0.4)
+        assert await response.read(100) == b".."
+
+
+async def test_a_body_over_its_limit_is_not_read_to_its_end(transport: AiohttpTransport) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            await writer.drain()
+
+    async with peer(endless) as server:
+        response = await send(transport, server.url)
+        with pytest.raises(ProviderError) as failed:
+            await response.read(1 << 20)
+        assert (failed.value.failure, failed.value.sent) == (Failure.BROKEN, True)
+        await asyncio.wait_for(server.closed.wait(), 1)
+
+
+async def test_close_in_mid_answer_reaches_the_upstream(transport: AiohttpTransport) -> None:
+    async with peer(then_wait(CHUNKED + b"2\r\nok\r\n", 5)) as server:
+        response = await send(transport, server.url)
+        assert await anext(response.chunks()) == b"ok"
+        response.close()
+        response.close()
+        await asyncio.wait_for(server.closed.wait(), 1)
+
+
+async def test_cancelling_while_waiting_for_the_head_or_the_body_reaches_the_upstream(
+    transport: AiohttpTransport,
+) -> None:
+    for answer in (then_wait(b"", 5), then_wait(CHUNKED, 5)):
+        async with peer(answer) as server:
+
+            async def ask(url: str = server.url) -> bytes:
+                return await (await send(transport, url, Timeouts())).read(10)
+
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await asyncio.wait_for(server.closed.wait(), 1)
+
+
+async def test_a_finished_answer_gives_its_connection_back_when_http_agrees(transport: AiohttpTransport) -> None:
+    """The dialect's end comes first, HTTP's a little later; the connection is used again. One that never ends is dropped."""
+    async with peer(
+        then_wait(CHUNKED + b"4\r\ndone\r\n", 0.05, b"0\r\n\r\n"), then_wait(CHUNKED + b"4\r\ndone\r\n", 9)
+    ) as server:
+        for _ in range(2):
+            response = await send(transport, server.url)
+            assert await anext(response.chunks()) == b"done"
+            response.finish()
+            await asyncio.sleep(0.15)
+        assert [number for number, _ in server.requests] == [1, 1]
+        assert not server.closed.is_set()
+        await asyncio.wait_for(server.closed.wait(), 2)
+
+
+async def test_a_closed_transport_sends_nothing(transport: AiohttpTransport) -> None:
+    async with peer(OK) as server:
+        await (await send(transport, server.url)).read(10)
+        await transport.close()
+        assert await failure(transport, server.url) == (Failure.CONNECT, False)
+    assert len(server.requests) == 1
+
+
+@contextlib.contextmanager
+def forgetful() -> Iterator[tuple[str, list[bytes]]]:
+    """A server in a thread that answers one request a connection and hangs up without having said that it would."""
+    requests: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    requests.append(connection.recv(65536))
+                    connection.sendall(OK)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions", requests
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(2)
+
+
+def _block(seconds: float) -> None:
+    """Keep the event loop from seeing anything, as a busy one does not."""
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_kept_connection_the_upstream_has_left_is_not_written_to(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The FIN is in the kernel but the loop has not seen it. Every request arrives, and arrives once."""
+
+    async def play(url: str) -> None:
+        transport = AiohttpTransport()
+        for _ in range(4):
+            assert await (await send(transport, url, Timeouts())).read(10) == b"ok"
+            _block(0.05)
+        # Several dead ones in the pool at once are no more trouble than one.
+        answers = await asyncio.gather(*(send(transport, url, Timeouts()) for _ in range(5)))
+        for answer in answers:
+            await answer.read(10)
+        _block(0.05)
+        assert await (await send(transport, url, Timeouts())).read(10) == b"ok"
+        await transport.close()
+
+    with forgetful() as (url, requests), asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(play(url))
+        assert len(requests) == 10
+
+
+async def test_a_kept_connection_that_breaks_after_the_request_is_not_tried_again(transport: AiohttpTransport) -> None:
+    async with peer(OK, then_close(b"")) as server:
+        await (await send(transport, server.url)).read(10)
+        assert await failure(transport, server.url) == (Failure.BROKEN, True)
+        assert [number for number, _ in server.requests] == [1, 1]
+
+
+# TLS and proxies
+
+
+def _certificate(folder: Path, name: str, alternative: str = "IP:127.0.0.1", days: int = 2) -> Path:
+    """A self-signed certificate with its key in one PEM file."""
+    made, key, wanted, extra = (folder / f"{name}.{end}" for end in ("pem", "key", "csr", "ext"))
+    extra.write_text(f"subjectAltName={alternative}\nbasicConstraints=critical,CA:TRUE\n")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for command in (
+        ["req", "-new", *curve, "-keyout", key, "-out", wanted, "-subj", f"/CN={name}"],
+        ["x509", "-req", "-in", wanted, "-signkey", key, "-days", str(days), "-extfile", extra, "-out", made],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    made.write_bytes(made.read_bytes() + key.read_bytes())
+    return made
+
+
+def _server_context(certificate: Path, *, clients: Path | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
+    context.load_cert_chain(certificate)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    _certificate(folder, "good")
+    _certificate(folder, "host", "DNS:elsewhere.example")
+    _certificate(folder, "late", days=-1)
+    _certificate(folder, "client")
+    return folder
+
+
+async def test_a_certificate_of_the_given_authority_is_accepted(certificates: Path) -> None:
+    async with peer(OK, tls=_server_context(certificates / "good.pem")) as server:
+        transport = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+        for _ in range(2):
+            assert await (await send(transport, server.url)).read(10) == b"ok"
+        await transport.close()
+    assert [number for number, _ in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("served", "trusted"),
+    [("good", None), ("good", "client"), ("host", "host"), ("late", "late")],
+    ids=["system", "other", "host", "late"],
+)
+async def test_any_other_certificate_gets_nothing(certificates: Path, served: str, trusted: str | None) -> None:
+    async with peer(OK, tls=_server_context(certificates / f"{served}.pem")) as server:
+        transport = AiohttpTransport(ca_file=trusted and str(certificates / f"{trusted}.pem"))
+        assert await failure(transport, server.url) == (Failure.CONNECT, False)
+        await transport.close()
+    assert server.requests == []
+
+
+async def test_our_own_certificate_is_shown_where_it_is_asked_for(certificates: Path) -> None:
+    wanted = _server_context(certificates / "good.pem", clients=certificates / "client.pem")
+    async with peer(OK, tls=wanted) as server:
+        known = AiohttpTransport(ca_file=str(certificates / "good.pem"), client_cert=str(certificates / "client.pem"))
+        assert await (await send(known, server.url)).read(10) == b"ok"
+        await known.close()
+        unknown = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+        with pytest.raises(ProviderError):
+            await send(unknown, server.url)
+        await unknown.close()
+    assert len(server.requests) == 1
+
+
+async def test_cancelling_closes_a_tls_connection_as_fast(certificates: Path) -> None:
+    async with peer(then_wait(CHUNKED + b"2\r\nok\r\n", 5), tls=_server_context(certificates / "good.pem")) as server:
+        transport = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+        response = await send(transport, server.url)
+        assert await anext(response.chunks()) == b"ok"
+        response.close()
+        await asyncio.wait_for(server.closed.wait(), 1)
+        await transport.close()
+
+
+@pytest.mark.parametrize("name", ["ca_file", "client_cert"])
+def test_a_file_that_is_not_there_refuses_at_once(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        AiohttpTransport(**{name: str(tmp_path / "none.pem")})  # type: ignore[arg-type]
+
+
+async def test_a_proxy_is_asked_instead_of_the_upstream() -> None:
+    async with peer(OK) as proxy:
+        transport = AiohttpTransport(proxy=proxy.url.removesuffix("/v1/chat/completions"))
+        assert await (await send(transport, "http://upstream.invalid/v1/chat/completions")).read(10) == b"ok"
+        await transport.close()
+    assert proxy.requests[0][1].startswith(b"POST http://upstream.invalid/v1/chat/completions HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", then_close(b"")], ids=["403", "fin"]
+)
+async def test_a_proxy_that_opens_no_tunnel_lets_nothing_through(answer: bytes | Handler) -> None:
+    async with peer(answer) as proxy:
+        transport = AiohttpTransport(proxy=proxy.url.removesuffix("/v1/chat/completions"))
+        assert (await failure(transport, "https://upstream.invalid/v1/chat/completions"))[0] in {
+            Failure.CONNECT,
+            Failure.BROKEN,
+        }
+        await transport.close()
+    assert proxy.requests[0][1].startswith(b"CONNECT upstream.invalid:443 ")
+
+
+async def test_the_scripted_server_keeps_connections_and_logs_to_a_file(
+    transport: AiohttpTransport, tmp_path: Path
+) -> None:
+    """Two lines a request, of its start and of its end, the second on disk before the client has the last byte."""
+    log = tmp_path / "upstream.jsonl"
+    async with serve(ScriptedEngine(pace=0), log_file=str(log)) as server:
+        body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+        for number in (1, 2):
+            answer = await (await send(transport, server.base_url + "/chat/completions", body=body)).read(1 << 20)
+            assert b'"chat.completion"' in answer
+            assert len(log.read_text().splitlines()) == 2 * number
+        assert len(server.connections) == 1
+    assert [entry.ended for entry in server.log] == ["complete", "complete"]
