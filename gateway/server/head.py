@@ -53,27 +53,25 @@ class HeadParser:
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self._headers: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
 
     def parse(self, head: bytes) -> Head:
         """`head` ends with the empty line. Raises Refusal; the connection must then be closed."""
-        method, target, http11 = self._request_line(head)
-        headers: list[tuple[bytes, bytes]] = []
-        self._headers = headers
+        line_end = head.index(b"\r\n")
+        method, target, http11 = self._request_line(head[:line_end])
         try:
-            httptools.HttpRequestParser(self).feed_data(head)
+            # Without callbacks: one pass in C that says whether every line is what the split below takes it for.
+            httptools.HttpRequestParser(None).feed_data(head)
         except httptools.HttpParserUpgrade:
             raise upgrade_refused() from None
         except httptools.HttpParserError as error:
             raise malformed(f"{error}.", "헤더를 확인하세요.") from None
+        headers: list[tuple[bytes, bytes]] = []
+        for line in head[line_end + 2 : -4].split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            if colon:  # only a head without headers has a line without one
+                headers.append((name.lower(), value.strip(b" \t")))
         if len(headers) > self._limits.header_count:
             raise too_many_headers(self._limits.header_count)
-        if b" \r\n" in head or b"\t\r\n" in head:
-            # White space after a value is not part of it; llhttp leaves it there.
-            headers = [(name, value.rstrip(b" \t")) for name, value in headers]
         fields = dict(headers)
         if len(fields) != len(headers):
             fields = _joined(headers)
@@ -88,10 +86,9 @@ class HeadParser:
         path, _, query = target.partition(b"?")
         return Head(method, path, query, http11, headers, fields, length, keep_alive, expects_continue)
 
-    def _request_line(self, head: bytes) -> tuple[str, bytes, bool]:
+    def _request_line(self, line: bytes) -> tuple[str, bytes, bool]:
         """Method, target and whether the version is 1.1."""
         limit = self._limits.target_bytes
-        line = head[: head.index(b"\r\n")]
         if len(line) > limit + _LINE_EXTRA:
             raise target_too_long(limit)
         try:
