@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for the tests, each private to one test process.
+"""Real PostgreSQL, Redis and gateway processes for the tests, each private to one test process.
 
 Every server is a direct child of the test process, listens on loopback on a free port, keeps its files in a
 temporary folder, and ends with the test process: asked to stop by its process id at the end, and told by the kernel
@@ -14,9 +14,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -113,6 +115,30 @@ def redis_server() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
 
 
+@contextlib.contextmanager
+def gateway(config: Path, data: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
+    """`python -m gateway serve` as an operator runs it; yields its address once it is ready (no /v1 at the end).
+
+    It inherits nothing of ours that begins with HAECHI_, so that a developer's settings cannot change a result.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HAECHI_")} | dict(env or {})
+    data.mkdir(parents=True, exist_ok=True)
+
+    def command(port: int) -> list[str]:
+        serve = ["serve", "--config", str(config), "--port", str(port), "--data", str(data)]
+        return [*_as(None, dies_with_us=signal.SIGTERM), sys.executable, "-m", "gateway", *serve]
+
+    def answers(port: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    with _running("the gateway", command, answers, stop=signal.SIGTERM, log=data / "serve.log", env=clean) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
 def _postgres_programs() -> Path:
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if found:
@@ -165,13 +191,14 @@ def _running(
     *,
     stop: signal.Signals,
     log: Path,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
     """Start `command(port)` and wait until `answers(port)`. Another program may take the port first, so try again."""
     for _ in range(ATTEMPTS):
         port = free_port()
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command(port), stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=log.parent
+                command(port), env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=log.parent
             )
         try:
             deadline = time.monotonic() + START_SECONDS
