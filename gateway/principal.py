@@ -112,21 +112,21 @@ class Authenticator:
 
         Raises Unauthenticated, BadRequest (two different credentials), NotAllowed (no department) or Unavailable.
         """
-        credential = _credential(headers)
-        if credential is None:
+        given = credential(headers)
+        if given is None:
             raise Unauthenticated(
                 "No API key: send it as `Authorization: Bearer …`. / API 키가 없습니다.",
                 headers={"www-authenticate": "Bearer"},
             )
-        if credential.startswith(_COOKIE):
+        if given.startswith(_COOKIE):
             raise _unknown()
-        return await self._answer(credential)
+        return await self._answer(given)
 
     async def authenticate_page(self, method: str, headers: Headers) -> Principal:
         """As `authenticate`, or by the cookie of a signed-in browser; a write by cookie needs the CSRF value too."""
         headers = list(headers)
         token = cookie_token(headers)
-        if token is None or _credential(headers) is not None:
+        if token is None or credential(headers) is not None:
             return await self.authenticate(headers)
         if not token.startswith(_COOKIE):
             raise _ended()
@@ -144,21 +144,21 @@ class Authenticator:
 
     # ── kept answers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _answer(self, credential: bytes) -> Principal:
-        digest = hmac.digest(self._secret(credential), credential, "sha256")
+    async def _answer(self, given: bytes) -> Principal:
+        digest = hmac.digest(self._secret(given), given, "sha256")
         answer = self._kept(digest)
         if answer is None:
             if self._clock() >= self._believed_until:
                 await self._check()
                 answer = self._kept(digest)
             if answer is None:
-                answer = await self._look(digest, credential)
+                answer = await self._look(digest, given)
         if answer.principal is None:
             raise answer.refusal()
         return answer.principal
 
-    def _secret(self, credential: bytes) -> bytes:
-        return self._session_key if credential.startswith(_SESSIONS) else self._pepper
+    def _secret(self, given: bytes) -> bytes:
+        return self._session_key if given.startswith(_SESSIONS) else self._pepper
 
     def _kept(self, digest: bytes) -> _Answer | None:
         now = self._clock()
@@ -211,14 +211,14 @@ class Authenticator:
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _look(self, digest: bytes, credential: bytes) -> _Answer:
+    async def _look(self, digest: bytes, given: bytes) -> _Answer:
         """One look per credential, however many requests wait for it."""
-        text = credential.decode("latin-1")
+        text = given.decode("latin-1")
         if text.startswith(keys.KEY_PREFIX) and not keys.well_formed(text):
             return _Answer(None, _unknown, 0)
         task = self._looking.get(digest)
         if task is None:
-            task = asyncio.create_task(self._look_now(digest, credential), name="access-look")
+            task = asyncio.create_task(self._look_now(digest, given), name="access-look")
             self._looking[digest] = task
             task.add_done_callback(lambda done: self._looked(digest, done))
         return await asyncio.shield(task)
@@ -228,9 +228,9 @@ class Authenticator:
         if not task.cancelled():
             task.exception()  # whoever waited has it; if nobody does any more, that is no news
 
-    async def _look_now(self, digest: bytes, credential: bytes) -> _Answer:
+    async def _look_now(self, digest: bytes, given: bytes) -> _Answer:
         try:
-            answer, seen = await asyncio.to_thread(self._read, digest, credential)
+            answer, seen = await asyncio.to_thread(self._read, digest, given)
         except (SQLAlchemyError, DatabaseError) as e:
             log.warning("cannot look up a credential: %s", type(e).__name__)
             raise Unavailable(
@@ -240,12 +240,12 @@ class Authenticator:
             self._keep(digest, answer)
         return answer
 
-    def _read(self, digest: bytes, credential: bytes) -> tuple[_Answer, int]:
+    def _read(self, digest: bytes, given: bytes) -> tuple[_Answer, int]:
         """Blocking. The number of the newest change is read first: what is read after it is at least that new."""
         now = self._clock()
         with self._reading.connect() as connection:
             seen = store.newest_change(connection)
-            if credential.startswith(_SESSIONS):
+            if given.startswith(_SESSIONS):
                 session = store.session_by_digest(connection, digest)
                 answer = self._of_session(connection, session, now)
             else:
@@ -312,7 +312,7 @@ def _of_person(identity: Identity | None, via: Via, key_id: str | None, until: i
     return _Answer(principal, _unknown, until)
 
 
-def _credential(headers: Headers) -> bytes | None:
+def credential(headers: Headers) -> bytes | None:
     """The one bearer or x-api-key that was sent; None without any. Raises BadRequest for two that differ."""
     found: bytes | None = None
     for name, value in headers:

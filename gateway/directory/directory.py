@@ -246,6 +246,13 @@ class Directory:
         with self._deed(by) as deed:
             return _sign(deed, _person(deed.connection, email), method)
 
+    def sign_shown(self, email: str, version: int, *, by: Actor) -> tuple[int, int]:
+        """Sign online what was read: refused when another version is in force by now."""
+        with self._deed(by) as deed:
+            if store.newest_pledge(deed.connection) != version:
+                raise _bad("pledge_changed", "The text has changed: read it again. / 서약 문안이 바뀌었습니다.")
+            return _sign(deed, _person(deed.connection, email), "online")
+
     # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create_key(self, email: str, *, by: Actor, expires_at: int | None = None) -> NewKey:

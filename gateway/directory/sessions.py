@@ -102,40 +102,41 @@ def _refused() -> Unauthenticated:
 
 
 class Throttle:
-    """At most five wrong answers a minute for an account from an address; after that the wait doubles, up to 15 minutes.
+    """Five wrong answers in a row for an account from an address, then a minute's wait, then two, four … up to fifteen.
 
-    Kept in memory, bounded, per process: it slows guessing down, it does not decide anything. A right answer clears it.
+    A right answer, or an hour without a try, clears it. Kept in memory, bounded, per process: it slows guessing down.
     """
 
     FREE = 5
-    WINDOW_US = 60 * SECOND
+    WAIT_US = 60 * SECOND
     LONGEST_US = 15 * 60 * SECOND
+    FORGET_US = 3600 * SECOND
     KEPT = 10_000
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wrong: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()  # (count, no try before)
+        self._tries: OrderedDict[tuple[str, str], tuple[int, int, int]] = OrderedDict()  # (count, last, not before)
 
     def admit(self, email: str, origin: str) -> None:
         """Count a try before it is made, so that parallel ones count too. Raises TooManyRequests with `retry-after`."""
         key, now = (email.strip().lower()[:256], origin), self._clock()
-        count, until = self._wrong.get(key, (0, now + self.WINDOW_US))
-        if count >= self.FREE and now < until:
+        count, last, until = self._tries.get(key, (0, now, 0))
+        if now < until:
             seconds = max(1, -(-(until - now) // SECOND))
             raise TooManyRequests(
                 f"Too many attempts; try again in {seconds} s. / 시도가 너무 많습니다. {seconds}초 후에 다시 하십시오.",
                 code="login_throttled",
                 headers={"retry-after": str(seconds)},
             )
-        if count < self.FREE and now >= until:
-            count, until = 0, now + self.WINDOW_US
-        count += 1
-        if count >= self.FREE:
-            until = max(until, now + min(self.WINDOW_US << (count - self.FREE), self.LONGEST_US))
-        self._wrong[key] = (count, until)
-        self._wrong.move_to_end(key)
-        while len(self._wrong) > self.KEPT:
-            self._wrong.popitem(last=False)
+        count = 1 if now - last > self.FORGET_US else count + 1
+        wait = min(self.WAIT_US << min(count - self.FREE, 10), self.LONGEST_US) if count >= self.FREE else 0
+        self._tries[key] = (count, now, now + wait)
+        self._tries.move_to_end(key)
+        if len(self._tries) > self.KEPT:
+            self._tries.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._tries)
 
     def clear(self, email: str, origin: str) -> None:
-        self._wrong.pop((email.strip().lower()[:256], origin), None)
+        self._tries.pop((email.strip().lower()[:256], origin), None)
