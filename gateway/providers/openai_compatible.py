@@ -35,7 +35,8 @@ _MAX_ERROR = 64 << 10
 _INLINE_CHECK = 256 << 10
 
 _DONE = b"[DONE]"
-_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+# Words only: whatever could be a key or a piece of a prompt has other characters.
+_CODE = re.compile(r"[a-z][a-z_]{0,63}")
 
 
 class _AnyObject(msgspec.Struct):
