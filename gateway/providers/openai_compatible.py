@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -50,7 +51,8 @@ class OpenAICompatible:
     """One upstream account.
 
     `api_key` becomes the bearer token; None sends no Authorization header. `stream_usage=False` is for upstreams that reject
-    `stream_options`. Every call carries `x-client-request-id: <request_id>:<attempt>`, which joins the upstream's log to ours.
+    `stream_options`. Raises ValueError for an address or a key that cannot work. Every call carries
+    `x-client-request-id: <request_id>:<attempt>`, which joins the upstream's log to ours.
     """
 
     def __init__(
@@ -66,6 +68,9 @@ class OpenAICompatible:
         max_answer: int = MAX_ANSWER,
         max_stream: int = MAX_STREAM,
     ) -> None:
+        address = urlsplit(base_url)
+        if address.scheme not in {"http", "https"} or not address.hostname or address.username is not None:
+            raise ValueError(f"the base_url of provider {name} is not a plain http:// or https:// address")
         if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
             raise ValueError(f"the key of provider {name} has characters a header cannot carry")
         self.name = name
@@ -81,8 +86,7 @@ class OpenAICompatible:
             self._headers["authorization"] = f"Bearer {api_key}"
 
     async def ask(self, call: Call) -> Reply:
-        body = orjson.dumps({**call.body, "model": call.model})
-        response = await self._send(call, body, self._answer_timeouts)
+        response = await self._send(call, {**call.body, "model": call.model}, self._answer_timeouts)
         request_id = response.headers.get("x-request-id")
         try:
             if response.status != 200:
@@ -107,7 +111,7 @@ class OpenAICompatible:
         whole: dict[str, Any] = {**call.body, "model": call.model, "stream": True}
         if self._stream_usage:
             whole["stream_options"] = {"include_usage": True}
-        response = await self._send(call, orjson.dumps(whole), self._stream_timeouts)
+        response = await self._send(call, whole, self._stream_timeouts)
         request_id = response.headers.get("x-request-id")
         try:
             if response.status != 200:
@@ -121,7 +125,12 @@ class OpenAICompatible:
     async def close(self) -> None:
         await self._transport.close()
 
-    async def _send(self, call: Call, body: bytes, timeouts: Timeouts) -> Response:
+    async def _send(self, call: Call, request: dict[str, Any], timeouts: Timeouts) -> Response:
+        try:
+            body = orjson.dumps(request)
+        except TypeError:
+            # An integer over 64 bits or half a surrogate pair: no upstream would take it either.
+            raise ProviderError(Failure.REFUSED, sent=False, status=400, detail="the request is not JSON") from None
         headers = {**self._headers, "x-client-request-id": f"{call.request_id}:{call.attempt}"}
         return await self._transport.post(self._url, headers, body, timeouts=timeouts)
 

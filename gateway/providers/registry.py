@@ -47,8 +47,8 @@ class Kind(NamedTuple):
 
 
 def _openai_compatible(config: ProviderConfig, faults: bool) -> Provider:
-    if not config.base_url or not config.base_url.startswith(("http://", "https://")):
-        raise ValueError(f"provider {config.name} needs a base_url that starts with http:// or https://")
+    if not config.base_url:
+        raise ValueError(f"provider {config.name} needs a base_url")
     transport = AiohttpTransport(proxy=config.proxy, ca_file=config.ca_file, client_cert=config.client_cert)
     return OpenAICompatible(
         name=config.name,

@@ -69,8 +69,6 @@ class ScriptedServer:
             self._server.close()
         for connection in list(self.connections):
             connection.drop()
-        # One turn of the loop, in which the dropped connections write the end of what they were doing.
-        await asyncio.sleep(0)
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -164,6 +162,8 @@ class Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Break off with an RST, which discards whatever was still on its way."""
+        if self._entry is not None and self._entry.ended == "open":
+            self._server.ended(self._entry, "cut")
         if self._wire is not None:
             sock = self._wire.get_extra_info("socket")
             if sock is not None:

@@ -291,6 +291,18 @@ async def test_a_fault(
         assert len(subject.log) == 1, "trying again is not a provider's business"
 
 
+@pytest.mark.parametrize("value", [10**30, "\ud800"])
+async def test_what_json_cannot_say_is_refused_before_it_is_sent(
+    make: Make, engine: ScriptedEngine, value: object
+) -> None:
+    async with make(engine) as subject:
+        for failing in (subject.provider.ask, subject.provider.stream):
+            with pytest.raises(ProviderError) as failed:
+                await failing(call(metadata={"x": value}))
+            assert (failed.value.failure, failed.value.sent) == (Failure.REFUSED, False)
+        assert not subject.log
+
+
 @pytest.mark.parametrize("cut", ["rst", "fin"])
 async def test_what_came_before_a_cut_is_handed_on(make: Make, cut: Any) -> None:
     async with make(ScriptedEngine(faults=True, pace=0.01, cut=cut)) as subject:
@@ -525,10 +537,12 @@ async def test_directives_are_obeyed_only_where_the_registry_was_told() -> None:
         Block(kind="openai_compatible"),
         Block(kind="openai_compatible", base_url="ftp://127.0.0.1/v1"),
         Block(kind="openai_compatible", base_url="127.0.0.1:8000/v1"),
+        Block(kind="openai_compatible", base_url="http:///v1"),
+        Block(kind="openai_compatible", base_url="http://someone:secret@127.0.0.1/v1"),
         Block(kind="openai_compatible", base_url="http://127.0.0.1/v1", api_key="two\nlines"),
         Block(kind="openai_compatible", base_url="http://127.0.0.1/v1", api_key="비밀"),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_a_block_that_cannot_be_served_refuses_at_start_and_shows_no_secret(block: Block) -> None:
     with pytest.raises(ValueError, match="one") as refused:

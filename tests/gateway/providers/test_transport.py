@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import gzip
+import json
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -497,3 +499,40 @@ async def test_the_scripted_server_keeps_connections_and_logs_to_a_file(
             assert len(log.read_text().splitlines()) == 2 * number
         assert len(server.connections) == 1
     assert [entry.ended for entry in server.log] == ["complete", "complete"]
+
+
+async def test_the_scripted_server_runs_as_a_program(transport: AiohttpTransport, tmp_path: Path) -> None:
+    """It says where it listens, obeys directives when told to, ends when told to, and leaves a log in which nothing is open."""
+    log = tmp_path / "upstream.jsonl"
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.providers.scripted_server"),
+        *("--port", "0", "--log", str(log), "--faults", "--pace", "5", "--cut", "fin"),
+        stdout=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    try:
+        first = await asyncio.wait_for(program.stdout.readline(), 30)
+        url = first.decode().removeprefix("listening on ").strip() + "/chat/completions"
+
+        def asking(prompt: str) -> bytes:
+            return json.dumps(
+                {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}
+            ).encode()
+
+        cut = await send(transport, url, Timeouts(), asking("[[cut:2]]"))
+        with pytest.raises(ProviderError):
+            await cut.read(1 << 20)
+        left = await send(transport, url, Timeouts(), asking("[[chunks:1000]]"))
+        await anext(left.chunks())
+        left.close()
+        still_open = await send(transport, url, Timeouts(), asking("[[stall:60]]"))
+        await asyncio.sleep(0.3)
+    finally:
+        program.terminate()
+        assert await asyncio.wait_for(program.wait(), 10) == 0
+    still_open.close()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    last = {line["id"]: line for line in lines}
+    assert [line["ended"] for line in last.values()] == ["cut", "client_closed", "cut"]
+    assert last[1]["completion_tokens_sent"] == 2
+    assert sum(line["ended"] == "open" for line in lines) == 3
