@@ -21,12 +21,16 @@ from starlette.types import Receive, Scope, Send
 
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
-from gateway.api import health
+from gateway.api import health, me, session
+from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
 from gateway.api.openai_chat import chat_completions
+from gateway.api.pages import CatchBugs, add_refusals
 from gateway.api.surface import Gate, Route, Surface, openapi_paths
 from gateway.database import open_engine
+from gateway.directory.directory import Directory
 from gateway.directory.ids import now_us, uuid7
+from gateway.directory.sessions import Sessions, Throttle
 from gateway.exchange import Exchange
 from gateway.limits import RedisPlaces, StreamPlaces
 from gateway.metrics import Metrics
@@ -55,6 +59,7 @@ class App:
         self.settings = settings
         self.engine = engine
         self.clock = clock
+        self._ids = ids
         self.owner = f"{os.uname().nodename}:{os.getpid()}:{ids()[-12:]}"
         book = Book(engine, ids)
         self.worlds = Worlds(settings, book, clock=clock, ids=ids)
@@ -84,6 +89,7 @@ class App:
         gate = Gate(self.worlds.world, self.authenticator, self.exchange, self.streams, self.metrics)
         self.surface = Surface(gate, ROUTES)
         self.pages = self._pages()
+        self._guarded = CatchBugs(self.pages)
         self._refreshing: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -91,7 +97,7 @@ class App:
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             await self.surface(scope, receive, send)
         else:
-            await self.pages(scope, receive, send)
+            await self._guarded(scope, receive, send)
 
     def reload(self) -> None:
         """Read the configuration again, in the writer's thread; the old world stays where the new one does not read."""
@@ -113,7 +119,19 @@ class App:
             openapi_url=None,
             lifespan=self._lifespan,
         )
+        settings = self.settings
+        add_refusals(pages)
         health.add(pages, self)
+        secret = settings.secrets.session_key.get_secret_value()
+        directory = Directory(self.engine, settings.secrets.pepper.get_secret_value(), self.clock, self._ids)
+        sessions = Sessions(self.engine, secret, self.clock, self._ids)
+        throttle = Throttle(self.clock)
+        pages.include_router(
+            session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
+        )
+        standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)
+        name = settings.organisation.name
+        pages.include_router(me.router(self.authenticator, directory, standing, name, settings.zone, clock=self.clock))
         return pages
 
     def openapi(self) -> dict[str, Any]:

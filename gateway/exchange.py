@@ -417,7 +417,7 @@ class Exchange:
 
     # -- meter ------------------------------------------------------------------------------------------------------
 
-    async def _meter(
+    async def _meter(  # noqa: PLR0917 – what one attempt was, in the order it became known
         self,
         plan: Plan,
         hold: Hold,
@@ -504,9 +504,9 @@ class Exchange:
 
     async def _book(self, op: Settle | Void) -> None:
         """Hand the booking to the writer, which tries until it is written, and wait for it as long as is reasonable."""
-        answer = self._writer.submit(op)
         try:
-            booked = await asyncio.wait_for(asyncio.shield(answer), _SETTLE_SECONDS)
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                booked = await self._writer.submit(op)
         except TimeoutError:
             log.error("the booking of %s is waiting for the database", op.hold.id)
             return

@@ -41,3 +41,9 @@ def standings(connection: Connection, scopes: Sequence[str], periods: Periods) -
         posted, held = counters.get((quota.scope, label), (0, 0))
         found.append(Standing(quota, label, posted, held))
     return found
+
+
+def every(connection: Connection, periods: Periods) -> list[Standing]:
+    """One per quota in force, of any scope."""
+    scopes = [scope for (scope,) in connection.execute(text("SELECT DISTINCT scope FROM quota ORDER BY scope"))]
+    return standings(connection, scopes, periods) if scopes else []

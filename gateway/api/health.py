@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.api.pages import as_json
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add(pages: FastAPI, app: App) -> None:
             "draining": draining,
             "config_problem": app.worlds.problem is not None,
         }
-        return _json(state, 200 if state["ready"] else 503)
+        return as_json(state, 200 if state["ready"] else 503)
 
     async def metrics(request: Request) -> Response:
         """Prometheus series."""
@@ -43,7 +43,7 @@ def add(pages: FastAPI, app: App) -> None:
     async def openapi(request: Request) -> Response:
         """This description."""
         await _inside(app, request)
-        return _json(app.openapi(), 200)
+        return as_json(app.openapi())
 
     pages.add_api_route("/healthz", healthz, methods=["GET"])
     pages.add_api_route("/readyz", readyz, methods=["GET"])
@@ -59,7 +59,3 @@ async def _inside(app: App, request: Request) -> None:
     principal = await app.authenticator.authenticate(request.scope["headers"])
     if not {"it_admin", "auditor"} & set(principal.roles):
         raise Unauthenticated("An administrator's key is needed here. 관리자 키가 필요합니다.")
-
-
-def _json(value: object, status: int) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -18,9 +18,17 @@ class Group(NamedTuple):
 
 
 GROUPS: tuple[Group, ...] = (
+    Group("serve", "서버 시작 · run the gateway", "gateway.cli.serve"),
     Group("migrate", "데이터베이스 준비 · bring the database to this version", "gateway.cli.migrate"),
     Group("department", "부서 · departments", "gateway.cli.department"),
     Group("user", "사용자 · people", "gateway.cli.user"),
     Group("pledge", "서약 · pledges", "gateway.cli.pledge"),
     Group("key", "API 키 · API keys", "gateway.cli.key"),
+    Group("quota", "한도 · what may be spent", "gateway.cli.quota"),
+    Group("usage", "사용량 · who used how much in a month", "gateway.cli.usage"),
+    Group("verify", "장부 검증 · is the ledger whole", "gateway.cli.verify"),
+    Group("reverse", "기록 취소 · negate one booking", "gateway.cli.reverse"),
+    Group("price", "가격 · dated prices", "gateway.cli.price"),
+    Group("fx", "환율 · exchange rates", "gateway.cli.fx"),
+    Group("rate", "요금 계산 · price recorded usage, JSON lines in and out", "gateway.cli.rate"),
 )
