@@ -338,7 +338,7 @@ def load_settings(config: Path, data: Path, env: Env) -> Settings:
     try:
         written = Config.model_validate(parsed)
     except ValidationError as e:
-        raise ConfigError([_at(config, lines, _explain(detail)) for detail in e.errors(include_url=False)]) from None
+        raise ConfigError([_at(config, lines, problem) for problem in _complaints(e)]) from None
     data = data.expanduser().absolute()
     problems += _check_names(written)
     problems += _check_fallbacks(written)
@@ -434,6 +434,12 @@ def _spell(path: Path_) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text or "(file)"
+
+
+def _complaints(error: ValidationError) -> list[_Problem]:
+    """Without the echoes: a list whose only item is wrong is also called too short."""
+    found = [_explain(detail) for detail in error.errors(include_url=False)]
+    return [p for p in found if not any(q.path != p.path and q.path[: len(p.path)] == p.path for q in found)]
 
 
 def _explain(detail: ErrorDetails) -> _Problem:

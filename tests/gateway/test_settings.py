@@ -1,0 +1,259 @@
+"""A configuration either starts exactly what it says or is refused with file, line and remedy."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import stat
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import ConfigError, Settings, load_secrets, load_settings, locate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GOOD = """\
+organisation: {name: 데모시}
+providers:
+  far: {kind: openai_compatible, base_url: https://api.example/v1, api_key_env: FAR_KEY, destination: foreign}
+  gov: {kind: openai_compatible, base_url: https://gov.example/v1, destination: government}
+  here: {kind: scripted, destination: inside}
+models:
+  - name: open
+    title: {ko: 공개, en: Open}
+    grade: O
+    context: 1000
+    max_output: 100
+    deployments: [{provider: far, model: m, price: far/m}]
+    fallbacks: [safe]
+  - name: safe
+    title: {ko: 내부, en: Inside}
+    grade: S
+    context: 1000
+    max_output: 100
+    deployments: [{provider: here, model: m, price: here/m}]
+"""
+
+
+def load(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> Settings:
+    config = tmp_path / "config.yaml"
+    config.write_text(text, encoding="utf-8")
+    return load_settings(config, tmp_path / "data", env or {})
+
+
+def refused(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, env)
+    return tuple(problem.replace(str(tmp_path), "") for problem in caught.value.problems)
+
+
+def test_the_shipped_configuration_starts_without_anything(tmp_path: Path) -> None:
+    settings = load_settings(ROOT / "config.yaml", tmp_path, {})
+    assert {"practice-inside", "practice-foreign", "gpt-5-mini", "local-gemma"} <= {m.name for m in settings.models}
+    assert settings.database_url.get_secret_value() == f"sqlite:///{tmp_path}/ledger.db"
+    assert not settings.scripted_faults
+    assert not settings.providers["openai"].credential
+    assert not settings.providers["local"].enabled
+
+
+def test_defaults_and_the_environment(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD)
+    assert (settings.port, settings.organisation.timezone, settings.limits.body_bytes) == (
+        8080,
+        "Asia/Seoul",
+        10 * 1024 * 1024,
+    )
+    (tmp_path / "prices").mkdir()
+    settings = load(
+        tmp_path,
+        GOOD,
+        {
+            "HAECHI_PORT": "9000",
+            "HAECHI_DATABASE_URL": "postgresql://u:secret-pw@db/haechi",
+            "HAECHI_REDIS_URL": "redis://:secret-pw@r:6379/0",
+            "HAECHI_PRICES": str(tmp_path / "prices"),
+            "HAECHI_SCRIPTED_FAULTS": "1",
+            "FAR_KEY": " secret-key\n",
+        },
+    )
+    assert settings.port == 9000
+    assert settings.scripted_faults
+    assert settings.prices == tmp_path / "prices"
+    assert settings.database_url.get_secret_value().startswith("postgresql://u:")
+    assert settings.providers["far"].api_key == "secret-key"
+    assert settings.providers["far"].usage_family == ("openai", "chat")
+    for shown in (repr(settings), str(settings)):
+        assert "secret-pw" not in shown
+        assert "secret-key" not in shown
+
+
+def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD) == load(tmp_path, GOOD)
+
+
+# Each row: what is replaced in GOOD, by what, and what the one complaint has to say.
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("    grade: O", "    grde: O", [":9:", "models[0].grde: unknown key", "did you mean `grade`?"]),
+        ("    grade: O\n", "", [":7:", "models[0].grade: missing"]),
+        ("    grade: O", "    grade: X", [":9:", "'X' is not allowed", "'O', 'S' or 'C'"]),
+        ("    grade: O", "    grade: O\n    grade: S", [":10:", "written twice, first on line 9"]),
+        ("    grade: S", "    grade: C", [":16:", "classified text goes to no model"]),
+        ("provider: far,", "provider: fra,", [":12:", "no provider is called 'fra'", "far"]),
+        ("- name: safe", "- name: open", ["models[1].name", "'open' is also models[0]", "rename"]),
+        ("fallbacks: [safe]", "fallbacks: [sfe]", [":13:", "no model is called 'sfe'", "did you mean 'safe'?"]),
+        ("fallbacks: [safe]", "fallbacks: [open]", ["goes round: open → open"]),
+        ("far/m", "far-m", [":12:", "'far-m' is not a price key"]),
+        ("max_output: 100\n    deployments: [{provider: far", "max_output: 2000\n    deployments: [{provider: far",
+         [":11:", "larger than `context`"]),
+        ("{name: 데모시}", "{name: 데모시, timezone: Asia/Soul}", [":1:", "no time zone is called 'Asia/Soul'"]),
+        ("{name: 데모시}", "{name: 데모시, currency: USD}", [":1:", "'USD' is not allowed"]),
+        ("{name: 데모시}", '{name: 데모시, fiscal_year_starts: "02-29"}', [":1:", "not a day of every year"]),
+        ("destination: foreign", "destination: moon", [":3:", "'moon' is not allowed", "inside"]),
+        ("api_key_env: FAR_KEY", "api_key_env: sk-abc123", [":3:", "not the name of an environment variable"]),
+        ("api_key_env: FAR_KEY", 'api_key_env: ""', [":3:", "not the name of an environment variable"]),
+        ("api_key_env: FAR_KEY", "api_key: sk-abc123", [":3:", "unknown key", "api_key_env"]),
+        ("https://api.example/v1", "http://api.example/v1", [":3:", "plain http to the outside"]),
+        ("https://api.example/v1", "https://user:pw@api.example/v1", [":3:", "may not carry a user"]),
+        ("https://api.example/v1", "api.example", [":3:", "not an http(s) address"]),
+        ("base_url: https://api.example/v1, ", "", [":3:", "no base_url"]),
+        ("destination: government}", "destination: government, ca_file: none.pem}", [":4:", "no such file: none.pem"]),
+        ("destination: government}", "destination: government, tax: {rate_bp: 1000}}", ["a rate without a treatment"]),
+        ("destination: government}", "destination: government, family: openai}", ["is not a usage family"]),
+        ("organisation:", "limits: {body_mb: 0}\norganisation:", [":1:", "limits.body_mb", "greater than or equal to 1"]),
+        ("organisation:", "web: {trusted_proxies: [proxy]}\norganisation:", [":1:", "'proxy' is not a network"]),
+        ("organisation:", "database_url: mysql://x\norganisation:", [":1:", "not a database address"]),
+        ("organisation:", "redis_url: localhost\norganisation:", [":1:", "not a Redis address"]),
+        ("organisation:", "- organisation:", ["not YAML"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, old: str, new: str, says: list[str]) -> None:
+    assert old in GOOD
+    told = refused(tmp_path, GOOD.replace(old, new, 1))
+    assert any(all(words in line for words in ["/config.yaml:", " → ", *says]) for line in told), told
+    assert not any("abc123" in line or "pw@" in line for line in told)
+
+
+def test_all_mistakes_of_meaning_are_told_at_once(tmp_path: Path) -> None:
+    told = refused(tmp_path, GOOD.replace("provider: far,", "provider: fra,").replace("[safe]", "[sfe]"))
+    assert len(told) == 2
+
+
+def test_text_kept_inside_never_falls_back_to_the_outside(tmp_path: Path) -> None:
+    """`safe` is S and inside; falling back to `open` would lower the grade. Made O, it would still leave the building."""
+    turned = GOOD.replace("    fallbacks: [safe]\n", "") + "    fallbacks: [open]\n"
+    assert "takes grade O, lower than S" in refused(tmp_path, turned)[0]
+    assert "runs inside, 'open' does not" in refused(tmp_path, turned.replace("grade: S", "grade: O"))[0]
+
+
+def test_s_goes_inside_and_to_government_only_where_it_is_allowed(tmp_path: Path) -> None:
+    at_gov = GOOD.replace("provider: here,", "provider: gov,")
+    assert "it may run at: government" in refused(tmp_path, at_gov)[0]
+    assert load(tmp_path, at_gov + "policies: {government_grade: S}\n").models[1].grade == "S"
+    far = at_gov.replace("provider: gov,", "provider: far,")
+    assert "it may run at: foreign" in refused(tmp_path, far + "policies: {government_grade: S}\n")[0]
+
+
+def test_one_model_is_not_both_inside_and_outside(tmp_path: Path) -> None:
+    both = GOOD.replace("price: far/m}]", "price: far/m}, {provider: here, model: m, price: here/m}]")
+    assert "runs inside and outside" in refused(tmp_path, both)[0]
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"FAR_KEY": ""}, "FAR_KEY: set, but empty"),
+        ({"FAR_KEY": "  "}, "FAR_KEY: set, but empty"),
+        ({"HAECHI_PORT": "http"}, "HAECHI_PORT: 'http' is not a port"),
+        ({"HAECHI_PORT": "70000"}, "not a port"),
+        ({"HAECHI_PRICES": "/nowhere"}, "HAECHI_PRICES: /nowhere is not a folder"),
+        ({"HAECHI_DATABASE_URL": ""}, "HAECHI_DATABASE_URL"),
+        ({"HAECHI_REDIS_URL": ""}, "HAECHI_REDIS_URL"),
+    ],
+)
+def test_an_environment_that_cannot_be_meant_is_refused(tmp_path: Path, env: dict[str, str], says: str) -> None:
+    (told,) = refused(tmp_path, GOOD, env)
+    assert says in told
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "a: [", "\t- x", "a: *b"])
+def test_what_is_no_configuration_at_all(tmp_path: Path, text: str) -> None:
+    (told,) = refused(tmp_path, text)
+    assert told.startswith("/config.yaml:")
+
+
+def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="HAECHI_CONFIG"):
+        load_settings(tmp_path / "none.yaml", tmp_path, {})
+
+
+def test_arguments_win_over_the_environment(tmp_path: Path) -> None:
+    env = {"HAECHI_CONFIG": "from-env.yaml", "HAECHI_DATA": "/from-env"}
+    assert locate(env) == (Path("from-env.yaml"), Path("/from-env"))
+    assert locate(env, Path("a.yaml"), Path("b")) == (Path("a.yaml"), Path("b"))
+    assert locate({})[1] == Path("data")
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
+    data = tmp_path / "new" / "data"
+    first = load_secrets(data)
+    assert load_secrets(data) == first
+    assert stat.S_IMODE((data / "secrets.json").stat().st_mode) == 0o600
+    values = {getattr(first, name).get_secret_value() for name in type(first).model_fields}
+    assert len(values) == 3
+    assert {len(value) for value in values} == {32}
+    assert sorted(path.name for path in data.iterdir()) == ["secrets.json"]
+
+
+def _race(data: str, start: multiprocessing.synchronize.Barrier, out: multiprocessing.Queue[bytes]) -> None:
+    start.wait()
+    out.put(load_secrets(Path(data)).pepper.get_secret_value())
+
+
+def test_processes_that_start_at_once_end_with_the_same_secrets(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        data = tmp_path / str(attempt)
+        start, out = context.Barrier(4), context.Queue()
+        racers = [context.Process(target=_race, args=(str(data), start, out)) for _ in range(4)]
+        for racer in racers:
+            racer.start()
+        assert len({out.get(timeout=20) for _ in racers}) == 1
+        for racer in racers:
+            racer.join()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", "not json", json.dumps({"pepper": "", "session_key": "00" * 32, "encryption_key": "zz"})],
+)
+def test_damaged_secrets_are_not_replaced(tmp_path: Path, content: str) -> None:
+    """New ones would quietly make every key and every stored chat worthless."""
+    path = tmp_path / "secrets.json"
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="restore it from a backup"):
+        load_secrets(tmp_path)
+    assert path.read_text() == content
+
+
+def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    load_secrets(tmp_path)
+    os.chmod(tmp_path / "secrets.json", 0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_secrets(tmp_path)
+
+
+def test_the_message_is_a_list_a_person_can_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace("grade: O", "grade: X"))
+    assert str(caught.value) == textwrap.dedent(f"""\
+        configuration refused, 1 problem(s) / 설정을 받아들일 수 없습니다 (1건)
+          {tmp_path}/config.yaml:9: models[0].grade: 'X' is not allowed → use one of 'O', 'S' or 'C'""")
