@@ -46,6 +46,16 @@ class EventParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads completed by `data`, in order; names are dropped and events without a `data:` line skipped."""
+        if (
+            data.count(b"\n") == 2
+            and data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and not (self._tail or self._at_start or self._skip_lf or self._overflow)
+            and len(data) <= self._max_line
+        ):
+            # One read, one event: what a paced stream is made of.
+            return [data[6:-2]]
         whole = self._whole_blocks(data)
         if not whole:
             return []
