@@ -494,7 +494,8 @@ class Connection(asyncio.Protocol):
         self._cycle = None
         self._chunks = None
         self._discarded = 0
-        self.wake = self._deadline = self._shared.now + self._shared.limits.close_drain_seconds
+        limits = self._shared.limits
+        self.wake = self._deadline = self._shared.now + limits.close_drain_seconds + limits.sweep_seconds
         self._resume_reading()
         self.transport.write_eof()
 
