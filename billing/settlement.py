@@ -16,6 +16,7 @@ payable does not: the amount waits in an account of its own until someone has lo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import orjson
@@ -26,6 +27,8 @@ from billing.holds import Case, Hold, MeterLine, Outcome, Settle
 from billing.money import to_krw_micro, vat_of
 from billing.quota import SCALE, Ask
 from billing.usage import TOKEN_METERS, Usage
+
+_TOKEN_METERS = frozenset(TOKEN_METERS)
 
 #: A usage that costs more than this many times the proven ceiling is not a large bill but a wrong one.
 ABSURD = 4
@@ -91,9 +94,7 @@ def settle(
         charge = card.charge(replace(fallback, quality="exact")) if card is not None else None
     quality = "suspense" if creditor else usage.quality
     if charge is not None and charge.differs and not creditor:
-        cases.append(
-            Case("reported_cost", hold.id, "{}", ours=charge.computed_ticks, theirs=charge.reported_ticks)
-        )
+        cases.append(Case("reported_cost", hold.id, "{}", ours=charge.computed_ticks, theirs=charge.reported_ticks))
     counted = fallback.meters.get("output", 0)
     if quality == "exact" and outcome == "completed" and counted and not usage.tokens:
         cases.append(Case("zero_usage", hold.id, _detail("the provider states no tokens for an answer", raw_usage)))
@@ -108,7 +109,7 @@ def settle(
         ticks=charge.ticks if charge is not None else None,
         won=won,
         vat=vat,
-        tokens=sum(charge.meters.get(meter, 0) for meter in TOKEN_METERS) if charge is not None else usage.tokens,
+        tokens=_tokens(charge.meters) if charge is not None else usage.tokens,
         lines=tuple(
             MeterLine(line.model, line.meter, line.quantity, line.price_id, line.amount_ticks) for line in charge.lines
         )
@@ -145,6 +146,10 @@ def nothing_used(hold: Hold, *, started_at: int, ended_at: int, reason: str, htt
         reason=reason,
         http_status=http_status,
     )
+
+
+def _tokens(meters: Mapping[str, int]) -> int:
+    return sum(quantity for meter, quantity in meters.items() if meter in _TOKEN_METERS)
 
 
 def _won(hold: Hold, charge: Charge | None) -> tuple[int | None, int]:

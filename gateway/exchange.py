@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -25,14 +26,14 @@ import orjson
 from billing.book import LedgerUnavailable
 from billing.card import RateCard
 from billing.extract import extract
-from billing.fx import FxTable
+from billing.fx import FxRate, FxTable
 from billing.holds import Booked, Checkpoint, Dimensions, Hold, MarkSent, Outcome, Place, Reserve, Settle, Void
 from billing.money import format_krw
 from billing.periods import Calendar, from_us
 from billing.pricing import NoPrice, PriceBook
 from billing.quota import Ask, Refused
 from billing.settlement import ask, estimate, nothing_used, rate_of, settle
-from billing.usage import Usage
+from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog
@@ -180,6 +181,7 @@ class Exchange:
         self._owner = owner
         self._live: set[asyncio.Task[Any]] = set()
         self._drains = 0
+        self._fx: tuple[FxTable, str, FxRate] | None = None
 
     # -- the two doors ----------------------------------------------------------------------------------------------
 
@@ -234,8 +236,8 @@ class Exchange:
         missing = submission.needs - model.capabilities
         if missing:
             raise refusals.lacks(model.name, missing)
-        service_date = world.calendar.local_date(at)
-        fx = world.fx.at(service_date)
+        periods = world.calendar.periods(at)
+        fx = self._rate_of_day(world.fx, periods.day)
         options: list[Option] = []
         blocked: str | None = None
         for candidate in self._router.candidates(
@@ -275,8 +277,8 @@ class Exchange:
             department_id=principal.department_id,
             key_id=principal.key_id,
             scopes=principal.scopes,
-            periods=world.calendar.periods(at),
-            service_date=service_date.isoformat(),
+            periods=periods,
+            service_date=periods.day,
             surface=submission.surface,
             stream=submission.stream,
             purpose=submission.purpose,
@@ -285,6 +287,12 @@ class Exchange:
             model_requested=submission.model,
         )
         return Plan(world, principal, submission, who, tuple(options), at)
+
+    def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
+        """One look-up a day: it is the same for every request of it."""
+        if self._fx is None or self._fx[0] is not table or self._fx[1] != day:
+            self._fx = (table, day, table.at(date.fromisoformat(day)))
+        return self._fx[2]
 
     # -- route: one attempt after the other, each with its own hold -------------------------------------------------
 
@@ -398,7 +406,7 @@ class Exchange:
         elif line.left and line.reason == "shutdown":
             await line.finish(refusals.stream_frame(refusals.shutting_down(), plan.submission.request_id))
         else:
-            await line.finish(relay.usage_frame(format_krw(booking.total)) + b"data: [DONE]\n\n")
+            await line.finish(relay.usage_frame(_told(relay.usage, booking)) + b"data: [DONE]\n\n")
 
     async def _pump(self, hold: Hold, stream: Stream, relay: Relay, line: Line) -> None:
         marked = 0
@@ -633,6 +641,17 @@ def _call(plan: Plan, hold: Hold, option: Option) -> Call:
     deployment = option.candidate.deployment
     body = {**plan.submission.body, deployment.output_cap_field: hold.output_cap}
     return Call(hold.request_id, hold.attempt, deployment.model, body, plan.submission.purpose)
+
+
+def _told(said: Any, booking: Settle) -> dict[str, Any]:
+    """The usage a client reads: the provider's where that is what was booked, our own count where it was not."""
+    if booking.quality == "exact" and isinstance(said, dict):
+        usage = said
+    else:
+        sent = sum(line.quantity for line in booking.lines if line.meter in INPUT_METERS)
+        got = sum(line.quantity for line in booking.lines if line.meter in OUTPUT_METERS)
+        usage = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
+    return {**usage, "cost_krw": format_krw(booking.total), "cost_quality": booking.quality}
 
 
 def _finished(reply: Reply) -> tuple[bytes, dict[str, Any]]:

@@ -66,11 +66,10 @@ class Relay:
             out.append(b"data: " + frame + b"\n\n")
         return b"".join(out)
 
-    def usage_frame(self, cost_krw: str | None) -> bytes:
-        """The client's own final usage chunk, empty if it did not ask or there is nothing to say."""
-        if not self._client_usage or not isinstance(self.usage, dict):
+    def usage_frame(self, usage: dict[str, Any]) -> bytes:
+        """The client's own final usage chunk; empty if it did not ask for one."""
+        if not self._client_usage:
             return b""
-        usage = self.usage if cost_krw is None else {**self.usage, "cost_krw": cost_krw}
         chunk = {**self.last, "object": "chat.completion.chunk", "choices": [], "usage": usage}
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
