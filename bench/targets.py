@@ -100,8 +100,8 @@ class Target(ABC):
                 if status == 200:
                     return time.monotonic() - began
                 last = f"{status} {answer[:300]!r}"
-                if 400 <= status < 500 and status != 429:
-                    break  # it is up and says no: waiting will not help
+                if 400 <= status <= 500 and status != 429:
+                    break  # it is up and says no, or is broken: waiting will not help
             time.sleep(0.01)
         self.end()
         raise BenchError(f"{self.name} gave no answer: {last}\n{self._last_words()}")
@@ -128,7 +128,7 @@ class Target(ABC):
 
     def _last_words(self) -> str:
         with suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            return self.log.read_text(errors="replace")[-1500:]
         return ""
 
 
