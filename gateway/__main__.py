@@ -6,19 +6,19 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.cli import GROUPS, shell
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """The exit code: 0 done, 1 refused or broken, 2 bad arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(words).parse_args(words)
     except SystemExit as e:  # argparse has said what is wrong, or printed the help
         return int(e.code or 0)
-    return shell.run(shell.Shell(args, os.environ, sys.stdout, sys.stderr))
+    return shell.run(shell.Shell(args, os.environ if env is None else env, sys.stdout, sys.stderr))
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
