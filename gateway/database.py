@@ -55,6 +55,7 @@ def reading(engine: Engine) -> Engine:
 
 
 def _open_sqlite(url: sa.URL) -> Engine:
+    _create_private(Path(url.database or ""))
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "cached_statements": 256})
 
     @event.listens_for(engine, "connect")
@@ -73,6 +74,12 @@ def _open_sqlite(url: sa.URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _create_private(file: Path) -> None:
+    """A new ledger is its owner's alone (SQLite gives the -wal and -shm files the mode of the file they belong to)."""
+    with contextlib.suppress(FileExistsError, FileNotFoundError, PermissionError):  # connecting says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _open_postgresql(url: sa.URL) -> Engine:

@@ -17,6 +17,7 @@ import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -77,7 +78,7 @@ class Authenticator:
 
     KEPT = 20_000
     LOOK_AGAIN_US = 60 * SECOND
-    REFUSED_US = 10 * SECOND
+    REFUSED_US = SECOND  # long enough to calm a client that hammers, short enough for a key that was just imported
     CHECK_SECONDS = 1.0
     BELIEVED_US = 4 * SECOND
 
@@ -92,6 +93,8 @@ class Authenticator:
         self._looking: dict[bytes, asyncio.Task[_Answer]] = {}
         self._checking: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        # Threads of our own: a slow report in the shared ones must not keep people waiting at the door.
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="access")
         self._seen = -1
         self._believed_until = 0
 
@@ -106,6 +109,7 @@ class Authenticator:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
             self._watching = None
+        self._threads.shutdown(wait=False)
 
     async def authenticate(self, headers: Headers) -> Principal:
         """By API key or by the bearer of a session; `headers` as ASGI has them. Cookies are not looked at.
@@ -195,7 +199,7 @@ class Authenticator:
     async def _check_now(self) -> None:
         began = self._clock()
         try:
-            newest = await asyncio.to_thread(self._newest_change)
+            newest = await asyncio.get_running_loop().run_in_executor(self._threads, self._newest_change)
         except (SQLAlchemyError, DatabaseError) as e:
             log.warning("cannot look for access changes: %s", type(e).__name__)
             return
@@ -230,7 +234,8 @@ class Authenticator:
 
     async def _look_now(self, digest: bytes, given: bytes) -> _Answer:
         try:
-            answer, seen = await asyncio.to_thread(self._read, digest, given)
+            loop = asyncio.get_running_loop()
+            answer, seen = await loop.run_in_executor(self._threads, self._read, digest, given)
         except (SQLAlchemyError, DatabaseError) as e:
             log.warning("cannot look up a credential: %s", type(e).__name__)
             raise Unavailable(
@@ -309,7 +314,8 @@ def _of_person(identity: Identity | None, via: Via, key_id: str | None, until: i
         scopes=tuple(sorted(scopes)),
         pledged=identity.pledge.fulfilled,
     )
-    return _Answer(principal, _unknown, until)
+    # Who has yet to sign is looked at each time: what they may do begins the moment they have.
+    return _Answer(principal, _unknown, until if principal.pledged else 0)
 
 
 def credential(headers: Headers) -> bytes | None:

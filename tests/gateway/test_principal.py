@@ -189,6 +189,16 @@ async def test_a_refused_key_works_once_it_is_known(city: Directory, authenticat
     assert (await authenticator.authenticate(bearer("a key of ours"))).email == KIM
 
 
+async def test_a_signature_counts_from_the_next_request_on(
+    city: Directory, authenticator: Authenticator, by: Actor
+) -> None:
+    city.publish_pledge("서약", "pledge", by=by)
+    key = city.create_key(KIM, by=by).key
+    assert not (await authenticator.authenticate(bearer(key))).pledged
+    city.sign_pledge(KIM, by=by)
+    assert (await authenticator.authenticate(bearer(key))).pledged
+
+
 @pytest.mark.parametrize(
     ("deed", "expected"),
     [
