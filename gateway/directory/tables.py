@@ -1,7 +1,7 @@
 """The directory's tables as Core declares them; `migrations/versions/0002_directory.py` creates them and says more.
 
 Plain Core tables, not SQLModel classes: nothing here loads or tracks an object, every statement is Core, and a command such
-as `haechi key create` would wait half a second longer for a mapper it never uses.
+as `haechi key create` would wait a third longer for a mapper it never uses.
 """
 
 from __future__ import annotations
