@@ -69,13 +69,9 @@ def test_whatever_json_writes_without_duplicates_is_read_back(
         raw = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
     except UnicodeEncodeError:
         return  # a lone surrogate has no UTF-8
-    try:
-        read = strict_json.loads(raw, 64)
-    except BadRequest as refusal:
-        assert refusal.code == "invalid_json"
-        assert "\\ud" in raw.decode()
-        return
-    assert read == value
+    if b"\\ud" in raw:
+        return  # written as half a surrogate pair, which is refused: see above
+    assert strict_json.loads(raw, 64) == value
 
 
 @given(st.lists(st.tuples(keys, st.integers(0, 9)), min_size=2, max_size=5), st.sampled_from([":", " :", ": ", "\n:"]))
