@@ -27,6 +27,12 @@ def migrate(url: str) -> None:
     engine.dispose()
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test by a long text's parameter, not by the text: it is unreadable, and where it was made by chance the
+    test processes would not agree on which tests there are."""
+    return argname if isinstance(val, str) and len(val) > 40 else None
+
+
 @pytest.fixture(scope="session")
 def worker(request: pytest.FixtureRequest) -> str:
     """The name of this test process: `main`, or `gw0`, `gw1` … when the tests run in several."""
