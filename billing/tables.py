@@ -5,8 +5,11 @@ since 1970. Ids are UUIDv7 text from the caller. JSON is kept as text so that wh
 Billing keeps plain ids of people and departments: no foreign key leads out of the ledger, so nobody's removal can touch it.
 
 Append-only by trigger in both databases: quota, price_book, price, fx_rate, usage_event, usage_meter, journal, entry, seal.
-A hold changes state until it is resolved and is frozen from then on. Only `counter` (a projection that `verify` rebuilds)
-and `recon_case` (somebody's to-do) change freely.
+A hold moves forward (open, sent, resolved) until it is resolved and is frozen from then on; what was agreed when it was made
+never changes. Only `counter` (a projection that `verify` rebuilds) and `recon_case` (somebody's to-do) change freely.
+
+An index is written with every row, forever. Those on the request path are the ones a request needs; an index that only few
+rows are ever looked up by is partial, so that the many do not pay for it.
 """
 
 from __future__ import annotations
@@ -39,8 +42,13 @@ def _small() -> int:
     return Field(sa_column=Column(Integer, nullable=False))  # type: ignore[no-any-return]
 
 
-#: Holds somebody must still resolve: few, however large the table.
-_LIVE = text("state IN ('open','sent')")
+#: Holds somebody must still resolve: few, however large the table. Not told by `state`, so that becoming sent is no change.
+_LIVE = text("resolved_at IS NULL")
+
+#: Journals that are not an ordinary request's own: reversals, corrections.
+_UNUSUAL = text("kind <> 'usage'")
+_REVERSAL = text("reverses IS NOT NULL")
+_IDENTIFIED = text("provider_request_id IS NOT NULL")
 
 
 #: An ascending number given by the database; SQLite gives one only to a plain INTEGER primary key.
@@ -67,6 +75,7 @@ class PriceBookRow(SQLModel, table=True):
     """One imported version of the dated price files."""
 
     __tablename__ = "price_book"
+    __table_args__ = (UniqueConstraint("version", name="uq_price_book_version"),)
     id: str = _id()
     version: str = _text()
     status: str = _text()
@@ -121,6 +130,7 @@ class HoldRow(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("amount >= 0", name="ck_hold_amount"),
         CheckConstraint("state IN ('open','sent','posted','voided','expired')", name="ck_hold_state"),
+        CheckConstraint("(resolved_at IS NULL) = (state IN ('open','sent'))", name="ck_hold_resolved"),
         Index("ix_hold_live", "lease_until", sqlite_where=_LIVE, postgresql_where=_LIVE),
     )
     id: str = _id()
@@ -185,8 +195,14 @@ class UsageEventRow(SQLModel, table=True):
 
     __tablename__ = "usage_event"
     __table_args__ = (
-        Index("ix_usage_event_month", "service_month", "department_id"),
-        Index("ix_usage_event_provider_request", "provider", "provider_request_id"),
+        Index("ix_usage_event_month", "service_month", "user_id"),
+        Index(
+            "ix_usage_event_provider_request",
+            "provider",
+            "provider_request_id",
+            sqlite_where=_IDENTIFIED,
+            postgresql_where=_IDENTIFIED,
+        ),
     )
     id: str = _id()
     request_id: str = _text()
@@ -247,14 +263,15 @@ class UsageMeterRow(SQLModel, table=True):
 class JournalRow(SQLModel, table=True):
     """A balanced set of entries. `scopes` are the budgets it counts against, in `day`, `month` and `year`.
 
-    `seq` is only the order rows arrived in, for the sealer. The id is what makes booking idempotent: a usage journal has its hold's id, a reversal `reversal:<journal>`.
+    `seq` is only the order rows arrived in, for the sealer. The id is what makes booking idempotent: a usage journal has its
+    hold's id, a reversal `reversal:<journal>`. What is asked of a month's usage is asked of its events, which have that index.
     """
 
     __tablename__ = "journal"
     __table_args__ = (
         UniqueConstraint("id", name="uq_journal_id"),
-        UniqueConstraint("reverses", name="uq_journal_reverses"),
-        Index("ix_journal_month", "month"),
+        Index("uq_journal_reverses", "reverses", unique=True, sqlite_where=_REVERSAL, postgresql_where=_REVERSAL),
+        Index("ix_journal_unusual", "month", sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL),
     )
     seq: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
     id: str = _text()

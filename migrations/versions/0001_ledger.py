@@ -20,8 +20,11 @@ depends_on = None
 #: Nothing in these is ever edited or removed. A correction is another row.
 APPEND_ONLY = ("quota", "price_book", "price", "fx_rate", "usage_event", "usage_meter", "journal", "entry", "seal")
 
-_RESOLVED = "('posted','voided','expired')"
-_FROZEN = ("id", "request_id", "attempt", "amount", "scopes", "day", "month", "year", "user_id", "department_id")
+#: All of a hold that may change while it is live; the rest was agreed when it was made.
+HOLD_MOVES = ("state", "outcome", "lease_owner", "lease_until", "sent_at", "checkpoint", "checkpoint_at", "resolved_at")
+
+# Asked on every update, so in the fewest words: columns named in a trigger's head cost nothing to updates of other columns.
+_BACKWARDS = "OLD.resolved_at IS NOT NULL OR (NEW.state = 'open' AND OLD.state <> 'open')"
 
 
 def upgrade() -> None:
@@ -30,6 +33,11 @@ def upgrade() -> None:
         _guard_sqlite()
     else:
         _guard_postgresql()
+
+
+def _agreed() -> str:
+    columns = [column["name"] for column in sa.inspect(op.get_bind()).get_columns("hold")]
+    return ", ".join(name for name in columns if name not in HOLD_MOVES)
 
 
 def _guard_sqlite() -> None:
@@ -43,22 +51,23 @@ def _guard_sqlite() -> None:
             f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} "
             f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
-    changed = " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in _FROZEN)
     op.execute(
-        f"CREATE TRIGGER hold_resolved_once BEFORE UPDATE ON hold WHEN OLD.state IN {_RESOLVED} OR {changed} "
-        "BEGIN SELECT RAISE(ABORT, 'a hold resolves once and keeps its amount'); END"
+        f"CREATE TRIGGER hold_resolves_once BEFORE UPDATE ON hold WHEN {_BACKWARDS} "
+        "BEGIN SELECT RAISE(ABORT, 'a hold resolves once and never goes back'); END"
+    )
+    op.execute(
+        f"CREATE TRIGGER hold_as_agreed BEFORE UPDATE OF {_agreed()} ON hold "
+        "BEGIN SELECT RAISE(ABORT, 'what a hold was made for does not change'); END"
     )
 
 
 def _guard_postgresql() -> None:
-    op.execute(
-        "CREATE FUNCTION haechi_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
-    )
-    op.execute(
-        "CREATE FUNCTION haechi_hold_resolves_once() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'a hold resolves once and keeps its amount'; END $$"
-    )
+    for name, says in {
+        "append_only": "RAISE EXCEPTION '% is append-only', TG_TABLE_NAME",
+        "hold_resolves_once": "RAISE EXCEPTION 'a hold resolves once and never goes back'",
+        "hold_as_agreed": "RAISE EXCEPTION 'what a hold was made for does not change'",
+    }.items():
+        op.execute(f"CREATE FUNCTION haechi_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {says}; END $$")
     for table in APPEND_ONLY:
         op.execute(
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
@@ -70,15 +79,23 @@ def _guard_postgresql() -> None:
             "FOR EACH STATEMENT EXECUTE FUNCTION haechi_append_only()"
         )
     op.execute("CREATE TRIGGER hold_no_delete BEFORE DELETE ON hold FOR EACH ROW EXECUTE FUNCTION haechi_append_only()")
-    changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in _FROZEN)
     op.execute(
-        f"CREATE TRIGGER hold_resolved_once BEFORE UPDATE ON hold FOR EACH ROW "
-        f"WHEN (OLD.state IN {_RESOLVED} OR {changed}) EXECUTE FUNCTION haechi_hold_resolves_once()"
+        f"CREATE TRIGGER hold_resolves_once BEFORE UPDATE ON hold FOR EACH ROW "
+        f"WHEN ({_BACKWARDS}) EXECUTE FUNCTION haechi_hold_resolves_once()"
+    )
+    op.execute(
+        f"CREATE TRIGGER hold_as_agreed BEFORE UPDATE OF {_agreed()} ON hold FOR EACH ROW "
+        "EXECUTE FUNCTION haechi_hold_as_agreed()"
     )
 
 
 def downgrade() -> None:
     raise RuntimeError("A ledger is not taken down by a migration. Restore a backup instead.")
+
+
+def _partial_index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
+    condition = sa.text(where)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def _tables() -> None:
@@ -175,16 +192,10 @@ def _tables() -> None:
         sa.Column("resolved_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("state IN ('open','sent','posted','voided','expired')", name="ck_hold_state"),
         sa.CheckConstraint("amount >= 0", name="ck_hold_amount"),
+        sa.CheckConstraint("(resolved_at IS NULL) = (state IN ('open','sent'))", name="ck_hold_resolved"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(
-        "ix_hold_live",
-        "hold",
-        ["lease_until"],
-        unique=False,
-        sqlite_where=sa.text("state IN ('open','sent')"),
-        postgresql_where=sa.text("state IN ('open','sent')"),
-    )
+    _partial_index("ix_hold_live", "hold", ["lease_until"], "resolved_at IS NULL")
     op.create_table(
         "journal",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -203,9 +214,9 @@ def _tables() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id", name="uq_journal_id"),
-        sa.UniqueConstraint("reverses", name="uq_journal_reverses"),
     )
-    op.create_index("ix_journal_month", "journal", ["month"], unique=False)
+    _partial_index("uq_journal_reverses", "journal", ["reverses"], "reverses IS NOT NULL", unique=True)
+    _partial_index("ix_journal_unusual", "journal", ["month"], "kind <> 'usage'")
     op.create_table(
         "price",
         sa.Column("id", sa.Text(), nullable=False),
@@ -235,6 +246,7 @@ def _tables() -> None:
         sa.Column("activated_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("version", name="uq_price_book_version"),
     )
     op.create_table(
         "quota",
@@ -321,8 +333,13 @@ def _tables() -> None:
         sa.Column("hold_breach", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_usage_event_month", "usage_event", ["service_month", "department_id"], unique=False)
-    op.create_index("ix_usage_event_provider_request", "usage_event", ["provider", "provider_request_id"], unique=False)
+    op.create_index("ix_usage_event_month", "usage_event", ["service_month", "user_id"], unique=False)
+    _partial_index(
+        "ix_usage_event_provider_request",
+        "usage_event",
+        ["provider", "provider_request_id"],
+        "provider_request_id IS NOT NULL",
+    )
     op.create_table(
         "usage_meter",
         sa.Column("event_id", sa.Text(), nullable=False),
