@@ -61,9 +61,6 @@ _SETTLE_SECONDS = 5.0
 _DRAIN_SECONDS = 120.0
 _DRAINS = 64
 
-#: Leases of holds, renewed by upkeep long before they lapse.
-LEASE_US = 30_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -346,7 +343,7 @@ class Exchange:
                 input_estimate=-(-submission.size // 4),
                 at=now,
                 lease_owner=self._owner,
-                lease_until=now + LEASE_US,
+                lease_until=now + plan.world.settings.limits.lease_us,
                 instead_of=instead_of,
             )
             try:

@@ -233,10 +233,16 @@ class Limits(Section):
     drain_seconds: float = Field(default=60, ge=0)
     depth: int = Field(default=64, ge=1, le=1000)
     quota_wait_seconds: float = Field(default=3, ge=0)
+    lease_seconds: float = Field(default=30, ge=1)
 
     @property
     def body_bytes(self) -> int:
         return self.body_mb * 1024 * 1024
+
+    @property
+    def lease_us(self) -> int:
+        """How long a hold stays its process's own without being renewed; upkeep renews three times as often."""
+        return int(self.lease_seconds * 1_000_000)
 
 
 class Web(Section):

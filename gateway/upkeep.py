@@ -1,6 +1,6 @@
 """What the server does between requests: keep leases alive, resolve what a crash left behind, seal the books.
 
-    every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died)
+    every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died); a third of a lease
     every  2 s   seal journals and audit rows that are committed and not yet in their chain
     at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
 
@@ -21,12 +21,11 @@ from billing.recovery import resolve
 from billing.sealing import GENESIS, canonical, seal
 from billing.store import Tx
 from billing.writer import Writer
-from gateway.exchange import LEASE_US, World
+from gateway.exchange import World
 from gateway.metrics import Metrics
 
 log = logging.getLogger("haechi.upkeep")
 
-_LEASE_SECONDS = 10.0
 _SEAL_SECONDS = 2.0
 _BATCH = 500
 
@@ -61,8 +60,8 @@ class Upkeep:
             while await self._resolve(all_of=self._owner) == _BATCH:
                 pass
         self._tasks = [
-            asyncio.create_task(self._every(_LEASE_SECONDS, self._leases)),
-            asyncio.create_task(self._every(_SEAL_SECONDS, self.seal)),
+            asyncio.create_task(self._every(self._renewal_seconds, self._leases)),
+            asyncio.create_task(self._every(lambda: _SEAL_SECONDS, self.seal)),
         ]
 
     async def stop(self) -> None:
@@ -74,8 +73,12 @@ class Upkeep:
         with contextlib.suppress(LedgerUnavailable):
             await self.seal()
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    def _renewal_seconds(self) -> float:
+        return self._world().settings.limits.lease_seconds / 3
+
+    async def _every(self, interval: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
         while True:
+            seconds = interval()
             await asyncio.sleep(seconds)
             try:
                 await work()
@@ -86,7 +89,7 @@ class Upkeep:
 
     async def _leases(self) -> None:
         self._metrics.healthy.set(self._writer.healthy)
-        until = self._clock() + LEASE_US
+        until = self._clock() + self._world().settings.limits.lease_us
         await self._writer.transact(lambda tx: tx.renew_leases(self._owner, until))
         await self._resolve(all_of=None)
 
