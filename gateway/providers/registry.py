@@ -6,12 +6,14 @@ A vendor that speaks the OpenAI wire is a block in the configuration, not a row 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
 from gateway.providers.base import Provider
-from gateway.providers.openai_compatible import OpenAICompatible
+from gateway.providers.lean import LeanTransport
+from gateway.providers.openai_compatible import ANSWER_TIMEOUTS, STREAM_TIMEOUTS, OpenAICompatible
 from gateway.providers.scripted import ScriptedEngine, ScriptedTransport
-from gateway.providers.transport import AiohttpTransport
+from gateway.providers.transport import AiohttpTransport, Timeouts, Transport
 
 
 class ProviderConfig(Protocol):
@@ -40,26 +42,44 @@ class ProviderConfig(Protocol):
 
 
 class Kind(NamedTuple):
-    """`build` takes the block and whether scripted faults are obeyed; raises ValueError for a block it cannot serve."""
+    """`build` takes the block, whether scripted faults are obeyed, and the time-outs of streams; raises ValueError for a block
+    it cannot serve."""
 
     name: str
-    build: Callable[[ProviderConfig, bool], Provider]
+    build: Callable[[ProviderConfig, bool, Timeouts], Provider]
 
 
-def _openai_compatible(config: ProviderConfig, faults: bool) -> Provider:
+def _openai_compatible(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
     if not config.base_url:
         raise ValueError(f"provider {config.name} needs a base_url")
-    transport = AiohttpTransport(proxy=config.proxy, ca_file=config.ca_file, client_cert=config.client_cert)
     return OpenAICompatible(
         name=config.name,
         base_url=config.base_url,
         api_key=config.api_key,
-        transport=transport,
+        transport=_transport(config),
         stream_usage=config.stream_usage,
+        stream_timeouts=timeouts,
+        answer_timeouts=_for_answers(timeouts),
     )
 
 
-def _scripted(config: ProviderConfig, faults: bool) -> Provider:
+def _transport(config: ProviderConfig) -> Transport:
+    """The lean client where the way is direct; aiohttp's where a proxy stands in it.
+
+    Tunnels, proxy credentials and TLS inside TLS are aiohttp's to get right: such requests leave the building one hop at a time,
+    and what the lean client saves on each is nothing beside that. See docs/decisions/0003-upstream-client.md.
+    """
+    if config.proxy is not None:
+        return AiohttpTransport(proxy=config.proxy, ca_file=config.ca_file, client_cert=config.client_cert)
+    return LeanTransport(ca_file=config.ca_file, client_cert=config.client_cert)
+
+
+def _for_answers(timeouts: Timeouts) -> Timeouts:
+    """A whole answer's first byte comes after its last token, so it is waited for at least as long as answers take."""
+    return replace(timeouts, first_byte=max(timeouts.first_byte, ANSWER_TIMEOUTS.first_byte))
+
+
+def _scripted(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
     # The address is never dialled: the transport answers in this process.
     return OpenAICompatible(
         name=config.name,
@@ -67,6 +87,8 @@ def _scripted(config: ProviderConfig, faults: bool) -> Provider:
         api_key=config.api_key,
         transport=ScriptedTransport(ScriptedEngine(faults=faults)),
         stream_usage=config.stream_usage,
+        stream_timeouts=timeouts,
+        answer_timeouts=_for_answers(timeouts),
     )
 
 
@@ -76,12 +98,14 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def build(config: ProviderConfig, *, faults: bool) -> Provider:
+def build(config: ProviderConfig, *, faults: bool, timeouts: Timeouts = STREAM_TIMEOUTS) -> Provider:
     """The provider a block describes. `faults` lets scripted ones obey directives; no other kind looks at it.
+
+    `timeouts` are those of streams; whole answers wait for their first byte at least `ANSWER_TIMEOUTS.first_byte` seconds.
 
     Raises ValueError for an unknown kind or a block that kind cannot serve, OSError for a PEM file that cannot be read.
     """
     for kind in KINDS:
         if kind.name == config.kind:
-            return kind.build(config, faults)
+            return kind.build(config, faults, timeouts)
     raise ValueError(f"provider {config.name} has the unknown kind {config.kind!r}")

@@ -1,7 +1,7 @@
 """What every kind of provider promises, whoever it is: one suite, run over each row of the registry.
 
-`openai_compatible` runs over a real socket to the scripted server, `scripted` in process. The upstream's own log says what
-it saw.
+`openai_compatible` runs over a real socket to the scripted server, once with each client it can have; `scripted` runs in
+process. The upstream's own log says what it saw.
 """
 
 import asyncio
@@ -16,11 +16,12 @@ import orjson
 import pytest
 
 from gateway.providers.base import Call, Failure, Provider, ProviderError
+from gateway.providers.lean import LeanTransport
 from gateway.providers.openai_compatible import OpenAICompatible
 from gateway.providers.registry import KINDS, build
 from gateway.providers.scripted import Arrival, Script, ScriptedEngine, ScriptedTransport, Step, Upstream, count_tokens
 from gateway.providers.scripted_server import serve
-from gateway.providers.transport import AiohttpTransport, Timeouts
+from gateway.providers.transport import AiohttpTransport, Timeouts, Transport
 
 KEY = "sk-Very-Secret-Key-1234"
 PROMPT = "비밀스러운 질문"
@@ -35,17 +36,23 @@ class Subject:
     log: Sequence[Arrival]
 
 
+Make = Callable[..., contextlib.AbstractAsyncContextManager[Subject]]
+
+
 def _provider(transport: Any, base_url: str, **more: Any) -> OpenAICompatible:
     times = {"stream_timeouts": TIMEOUTS, "answer_timeouts": TIMEOUTS}
     return OpenAICompatible(name="subject", base_url=base_url, api_key=KEY, transport=transport, **{**times, **more})
 
 
-@contextlib.asynccontextmanager
-async def over_a_socket(upstream: Upstream, **more: Any) -> AsyncIterator[Subject]:
-    async with serve(upstream) as server:
-        provider = _provider(AiohttpTransport(), server.base_url, **more)
-        yield Subject(provider, server.log)
-        await provider.close()
+def over_a_socket(client: Callable[[], Transport]) -> Make:
+    @contextlib.asynccontextmanager
+    async def made(upstream: Upstream, **more: Any) -> AsyncIterator[Subject]:
+        async with serve(upstream) as server:
+            provider = _provider(client(), server.base_url, **more)
+            yield Subject(provider, server.log)
+            await provider.close()
+
+    return made
 
 
 @contextlib.asynccontextmanager
@@ -56,13 +63,16 @@ async def in_process(upstream: Upstream, **more: Any) -> AsyncIterator[Subject]:
     await provider.close()
 
 
-Make = Callable[..., contextlib.AbstractAsyncContextManager[Subject]]
-CONTRACT: dict[str, Make] = {"openai_compatible": over_a_socket, "scripted": in_process}
+CONTRACT: dict[str, dict[str, Make]] = {
+    "openai_compatible": {"lean": over_a_socket(LeanTransport), "aiohttp": over_a_socket(AiohttpTransport)},
+    "scripted": {"in process": in_process},
+}
 
 
-@pytest.fixture(params=list(CONTRACT))
+@pytest.fixture(params=[(kind, way) for kind, ways in CONTRACT.items() for way in ways], ids=" ".join)
 def make(request: pytest.FixtureRequest) -> Make:
-    return CONTRACT[request.param]
+    kind, way = request.param
+    return CONTRACT[kind][way]
 
 
 @pytest.fixture
