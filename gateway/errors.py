@@ -9,6 +9,7 @@
     ├─ TooLarge                     413    invalid_request_error   request_too_large
     ├─ QuotaExhausted               429    insufficient_quota      insufficient_quota   x-should-retry: false
     ├─ TooManyRequests              429    rate_limit_error        rate_limit_exceeded  retry-after
+    ├─ ClientGone                   499    client_closed_request   client_left
     ├─ UpstreamRefused              4xx    (the provider's kind)   (given)
     ├─ UpstreamFailed               502    upstream_error          upstream_failed
     ├─ UpstreamTimeout              504    upstream_error          upstream_timeout
@@ -110,6 +111,17 @@ class QuotaExhausted(Refusal):
 
     def __init__(self, message: str, *, details: Mapping[str, Any]) -> None:
         super().__init__(message, details=details, headers={"x-should-retry": "false"})
+
+
+class ClientGone(Refusal):
+    """The client left before anything was sent for it. Nobody reads this; it is counted."""
+
+    status = 499
+    type = "client_closed_request"
+    code = "client_left"
+
+    def __init__(self) -> None:
+        super().__init__("The client left. 클라이언트가 연결을 끊었습니다.")
 
 
 class TooManyRequests(Refusal):

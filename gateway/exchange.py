@@ -37,7 +37,7 @@ from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog
-from gateway.errors import NotAllowed, PolicyBlocked, Unavailable
+from gateway.errors import ClientGone, NotAllowed, PolicyBlocked, Unavailable
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
@@ -296,11 +296,16 @@ class Exchange:
     async def _attempts(self, plan: Plan, line: Line, attempt: Callable[[Hold, Option], Awaitable[T]]) -> T:
         release: Settle | Void | None = None
         failed: AttemptFailed | None = None
+        until = time.monotonic() + plan.world.settings.limits.deadline_seconds
         for number, option in enumerate(_again_unsent(plan.options), 1):
             if failed is not None and option is plan.options[0] and failed.error.sent:
                 continue  # only a request that never left is offered to the same place again
             hold = await self._reserve(plan, number, option, release, line)
             fault.point("reserved")
+            if line.left:
+                # Nobody waits for it any more and nothing has left: it costs nobody anything.
+                await self._book(Void(hold, "aborted", self._clock()))
+                raise ClientGone
             if not await self._writer.submit(MarkSent(hold.id, self._clock())):
                 raise Unavailable("The request waited too long to be sent. Try again. 다시 시도하십시오.")
             fault.point("sent")
@@ -311,7 +316,7 @@ class Exchange:
                 self._router.failed(option.place.deployment, error.error.failure, time.monotonic())
                 self._metrics.attempt_failed(option.place.deployment, error.error.failure)
                 log.warning("attempt %s at %s failed: %s", hold.id, option.place.deployment, error.error)
-                if line.left or not _may_try_elsewhere(error.error):
+                if line.left or time.monotonic() >= until or not _may_try_elsewhere(error.error):
                     break
             else:
                 self._router.answered(option.place.deployment)
