@@ -409,10 +409,11 @@ class Town:
         eventually(lambda: not self._unfinished(), within=within, what="the upstream has ended what it began")
         seen, booked = self.arrivals(), {row["id"]: row for row in self.events()}
         assert len(booked) == len(self.events()), "a request is booked twice"
-        assert seen.keys() == booked.keys(), (
-            f"seen and not booked: {sorted(seen.keys() - booked.keys())[:3]}; "
-            f"booked and not seen: {sorted(booked.keys() - seen.keys())[:3]}"
-        )
+        missing, unseen = sorted(seen.keys() - booked.keys()), booked.keys() - seen.keys()
+        assert not missing, f"the upstream saw {missing[:3]} and nothing is booked"
+        # A process that died between writing "about to leave" and leaving: nobody knows, so a person is told.
+        doubtful = {case["subject"] for case in self.cases("crash_unknown")}
+        assert unseen <= doubtful, f"booked, never sent, and nobody is told: {sorted(unseen - doubtful)[:3]}"
         for id_, arrival in seen.items():
             self._row_agrees(arrival, booked[id_])
         held = self.rows("SELECT scope, period, held FROM counter WHERE held <> 0")
@@ -433,7 +434,7 @@ class Town:
             assert said is not None, f"{row['id']} is called exact and the upstream stated no usage"
             assert row["tokens"] == said["prompt_tokens"] + said["completion_tokens"], (row, arrival)
         elif row["quality"] == "exact":
-            assert row["tokens"] == 0, f"{row['id']} was refused and is charged"
+            assert not row["tokens"], f"{row['id']} was refused and is charged"
         else:
             assert row["quality"] in {"estimated", "suspense"}
             assert row["reason"], f"{row['id']} is not exact and does not say why"
