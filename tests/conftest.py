@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -81,33 +82,54 @@ def _maintain(url: str, statement: str, **names: str) -> None:
 
 def _beside(url: str, database: str) -> str:
     """`url` with another database name."""
-    head, _, tail = url.rpartition("/")
-    _, mark, options = tail.partition("?")
-    return f"{head}/{database}{mark}{options}"
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
+
+
+class Databases:
+    """Databases of this test process on the PostgreSQL server."""
+
+    def __init__(self, url: str, worker: str) -> None:
+        self._url = url
+        self._worker = worker
+        self._made: list[str] = []
+
+    def new(self, template: str = "template0") -> str:
+        """The address of a new database: empty, or a copy of `template`."""
+        name = f"haechi_{self._worker}_{uuid.uuid4().hex[:12]}"
+        _maintain(self._url, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
+        self._made.append(name)
+        return _beside(self._url, name)
+
+    def drop(self, url: str) -> None:
+        name = urlsplit(url).path.removeprefix("/")
+        self._made.remove(name)
+        _maintain(self._url, "DROP DATABASE {name} WITH (FORCE)", name=name)
+
+    def drop_all(self) -> None:
+        for name in list(self._made):
+            self.drop(_beside(self._url, name))
 
 
 @pytest.fixture(scope="session")
-def new_postgres_database(postgres_url: str, worker: str) -> Iterator[Callable[..., str]]:
-    """Call it for a new database's address: empty, or a copy of `template`. All are dropped at the end."""
-    made: list[str] = []
-
-    def new(template: str = "template0") -> str:
-        name = f"haechi_{worker}_{uuid.uuid4().hex[:12]}"
-        _maintain(postgres_url, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
-        made.append(name)
-        return _beside(postgres_url, name)
-
-    yield new
-    for name in made:
-        _maintain(postgres_url, "DROP DATABASE {name} WITH (FORCE)", name=name)
+def databases(postgres_url: str, worker: str) -> Iterator[Databases]:
+    """Where databases come from; what is left is dropped at the end."""
+    made = Databases(postgres_url, worker)
+    yield made
+    made.drop_all()
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(new_postgres_database: Callable[..., str]) -> str:
+def new_postgres_database(databases: Databases) -> Callable[..., str]:
+    """Call it for the address of an empty database, or with `template=` for a copy of another. It lasts to the end."""
+    return databases.new
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(databases: Databases) -> str:
     """The name of a migrated, empty database to copy: a copy takes milliseconds, the migrations take seconds."""
-    url = new_postgres_database()
+    url = databases.new()
     migrate(url)
-    return url.rpartition("/")[2].partition("?")[0]
+    return urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture(scope="session")
@@ -127,9 +149,11 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(migrated_postgres: str, new_postgres_database: Callable[..., str]) -> str:
+def postgresql_url(databases: Databases, migrated_postgres: str) -> Iterator[str]:
     """A migrated PostgreSQL database of this test's own."""
-    return new_postgres_database(template=migrated_postgres)
+    url = databases.new(template=migrated_postgres)
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -26,6 +26,7 @@ import redis
 
 START_SECONDS = 60.0
 ATTEMPTS = 3
+ROOM = 2 * 1024**3
 
 # Quick to start and small. fsync and synchronous_commit stay on: the gateway refuses a server that may lose a commit.
 POSTGRES_SETTINGS = {
@@ -56,7 +57,8 @@ def postgres() -> Iterator[str]:
     programs = _postgres_programs()
     # PostgreSQL refuses to run as root, so root hands it to the account Debian's package made.
     account = _unprivileged_account("postgres") if os.geteuid() == 0 else None
-    with _folder("haechi-postgres-", account) as folder:
+    _remove_abandoned(_in_memory())
+    with _folder("haechi-postgres-", account, _in_memory()) as folder:
         data = folder / "data"
         subprocess.run(
             [
@@ -172,9 +174,26 @@ def _as(account: pwd.struct_passwd | None, *, dies_with_us: signal.Signals | Non
     return [*words, "--"] if len(words) > 1 else []
 
 
+def _in_memory() -> Path | None:
+    """A file system in memory with room for the tests' databases, else None. Survives killed processes, which is what tests
+    kill, and makes waiting for a disk free: hundreds of databases come and go."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM:
+        return memory
+    return None
+
+
+def _remove_abandoned(parent: Path | None) -> None:
+    """Memory that a test process killed outright could not give back: an hour old, and no server in it."""
+    for folder in parent.glob("haechi-postgres-*") if parent else ():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > 3600 and not (folder / "data" / "postmaster.pid").exists():
+                shutil.rmtree(folder)
+
+
 @contextlib.contextmanager
-def _folder(prefix: str, account: pwd.struct_passwd | None) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix=prefix))
+def _folder(prefix: str, account: pwd.struct_passwd | None, parent: Path | None = None) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         if account is not None:
             os.chown(path, account.pw_uid, account.pw_gid)
