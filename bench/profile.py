@@ -9,8 +9,8 @@ libraries   with --perf and Debian's linux-perf: samples by shared object, to te
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import pstats
 import shutil
 import signal
 import subprocess
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--stream", action="store_true", help="burst streams instead of whole answers")
     parser.add_argument("--perf", action="store_true", help="sample shared objects with perf")
-    parser.add_argument("--top", type=int, default=45)
+    parser.add_argument("--top", type=int, default=40)
     options = parser.parse_args()
     cores, size = split_cores(), Size()
     os.sched_setaffinity(0, cores.others)
@@ -43,16 +43,19 @@ def main() -> int:
         assert isinstance(target, Haechi)
         stack.callback(target.close)
         target.prepare()
-        out = WORK / "profile.out"
-        out.unlink(missing_ok=True)
-        target.wrapper = ("-m", "bench.profiled", str(out), "gateway")
         target.start()
         load = Load(cores, str(time.time_ns()))
         warm_up(load, target)
-        own = _threads(load, target, options)
-        _functions(load, target, options, out, own)
+        threads = _threads(load, target, options)
         if options.perf:
             _libraries(load, target, options)
+        target.end()
+        out = WORK / "profile.json"
+        out.unlink(missing_ok=True)
+        target.wrapper = ("-m", "bench.profiled", str(out), "gateway")
+        target.start()
+        warm_up(load, target)
+        _functions(load, target, options, out, threads)
     return 0
 
 
@@ -63,22 +66,22 @@ def _run(load: Load, target: Haechi, options: argparse.Namespace, name: str) -> 
     return report
 
 
-def _threads(load: Load, target: Haechi, options: argparse.Namespace) -> float:
-    """Prints µs per request by thread; returns the main thread's."""
+def _threads(load: Load, target: Haechi, options: argparse.Namespace) -> list[float]:
+    """Prints µs per request by thread; returns them, the main thread's first, then the busiest."""
     before = thread_cpu(target.pid)
     report = _run(load, target, options, "threads")
-    after = thread_cpu(target.pid)
-    spent = {name: (seconds - before.get(name, 0)) / report["completed"] * 1e6 for name, seconds in after.items()}
+    spent = {n: (s - before.get(n, 0)) / report["completed"] * 1e6 for n, s in thread_cpu(target.pid).items()}
     whole = report["cpu_s"] / report["completed"] * 1e6
     print(f"{report['completed']} requests, {whole:.0f} µs of CPU each, {report['per_s']:.0f} requests/s\n")
     print("| thread | µs/request |\n| --- | --- |")
-    for name, micros in sorted(spent.items(), key=lambda item: -item[1]):
+    ordered = sorted(spent.items(), key=lambda item: (not item[0].startswith("main"), -item[1]))
+    for name, micros in ordered:
         if micros >= 0.5:
             print(f"| {name.rsplit(' ', 1)[0]} | {micros:.0f} |")
-    return max(micros for name, micros in spent.items() if name.startswith("main"))
+    return [micros for _, micros in ordered]
 
 
-def _functions(load: Load, target: Haechi, options: argparse.Namespace, out: Path, main_us: float) -> None:
+def _functions(load: Load, target: Haechi, options: argparse.Namespace, out: Path, threads: list[float]) -> None:
     os.kill(target.pid, signal.SIGUSR1)
     report = _run(load, target, options, "functions")
     os.kill(target.pid, signal.SIGUSR2)
@@ -88,32 +91,32 @@ def _functions(load: Load, target: Haechi, options: argparse.Namespace, out: Pat
         time.sleep(0.05)
     else:
         raise BenchError("the gateway wrote no profile: does it run its event loop in the main thread?")
-    stats: dict[Any, Any] = pstats.Stats(str(out)).stats  # type: ignore[attr-defined]
-    # Waiting for the network is not work, and cProfile counts wall time.
-    rows = {place: row for place, row in stats.items() if not _waits(place)}
-    done = report["completed"]
-    scale = main_us / (sum(row[2] for row in rows.values()) / done * 1e6)
-    print(f"\ncProfile saw {1 / scale:.1f} times what the thread needs undisturbed; scaled to {main_us:.0f} µs.")
-    folders: dict[str, float] = defaultdict(float)
-    for place, row in rows.items():
-        folders[_owner(place)] += row[2] / done * 1e6 * scale
+    profile = json.loads(out.read_text())
+    for (thread, rows), undisturbed in zip(profile.items(), threads, strict=False):
+        _thread_functions(thread, rows, report["completed"], undisturbed, options.top)
+
+
+def _thread_functions(thread: str, rows: list[list[Any]], done: int, undisturbed: float, top: int) -> None:
+    seen = sum(row[4] for row in rows) / done * 1e6
+    scale = undisturbed / seen
+    print(f"\n## {thread}\n\ncProfile saw {seen:.0f} µs a request; scaled to the undisturbed {undisturbed:.0f} µs.")
+    owners: dict[str, float] = defaultdict(float)
+    for file, _, name, _, own, _ in rows:
+        owners[_owner(file, name)] += own / done * 1e6 * scale
     print("\n| own time by | µs/request |\n| --- | --- |")
-    for name, micros in sorted(folders.items(), key=lambda item: -item[1])[:20]:
+    for name, micros in sorted(owners.items(), key=lambda item: -item[1])[: top // 2]:
         print(f"| {name} | {micros:.1f} |")
-    for title, index in (("own", 2), ("cumulative", 3)):
+    for title, column in (("own", 4), ("cumulative", 5)):
         print(f"\n| function, by {title} time | calls/request | own µs | cumulative µs |\n| --- | --- | --- | --- |")
-        for place, row in sorted(rows.items(), key=lambda item: -item[1][index])[: options.top]:
-            own, cumulative = (row[i] / done * 1e6 * scale for i in (2, 3))
-            print(f"| {_name(place)} | {row[1] / done:.2f} | {own:.1f} | {cumulative:.1f} |")
+        for file, line, name, calls, own, total in sorted(rows, key=lambda row: -row[column])[:top]:
+            where = _owner(file, name) if file == "~" else f"{_owner(file, name)}:{line} {name}"
+            print(
+                f"| {where} | {calls / done:.2f} | {own / done * 1e6 * scale:.1f} | {total / done * 1e6 * scale:.1f} |"
+            )
 
 
-def _waits(place: tuple[str, int, str]) -> bool:
-    return any(word in place[2] for word in ("'poll' of 'select.epoll'", "run_until_complete", "run_forever"))
-
-
-def _owner(place: tuple[str, int, str]) -> str:
-    """The package a function belongs to; C functions by their own name."""
-    file, _, name = place
+def _owner(file: str, name: str) -> str:
+    """Whose code it is: a file of ours, a package, or a C function by its own name."""
     if file == "~":
         return f"C: {name.strip('<>')[:60]}"
     path = Path(file)
@@ -123,11 +126,6 @@ def _owner(place: tuple[str, int, str]) -> str:
     if "site-packages" in parts:
         return parts[parts.index("site-packages") + 1]
     return f"python: {path.stem}"
-
-
-def _name(place: tuple[str, int, str]) -> str:
-    owner = _owner(place)
-    return owner if place[0] == "~" else f"{owner}:{place[1]} {place[2]}"
 
 
 def _libraries(load: Load, target: Haechi, options: argparse.Namespace) -> None:
