@@ -46,7 +46,7 @@ def run(settings: Settings, host: str = "127.0.0.1") -> int:
         # What exists now lives as long as the process; the collector need not walk it again for every few requests.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 50, 100)
+        gc.set_threshold(10_000, 10, 10)
 
         def ready(_host: str, port: int) -> None:
             _tell(settings, port, seeded)
