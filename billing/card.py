@@ -87,8 +87,9 @@ class RateCard:
     """
 
     __slots__ = (
-        "_ceiling",
+        "_dearest_from",
         "_edges",
+        "_floors",
         "_rates",
         "_sibling",
         "_splits",
@@ -132,7 +133,9 @@ class RateCard:
         self._edges = sorted({price.threshold for price in prices if price.threshold} | {*limits.values()})
         self._rates = [_at_prompt(prices, basis, limits, known=calendars_known) for basis in (0, *self._edges)]
         self._splits = any("output_reasoning" in rates for rates in self._rates)
-        self._ceiling = tuple(ceiling_prices) or tuple(prices)
+        ceiling = ceiling_prices or prices
+        self._floors = sorted({price.threshold for price in ceiling} | {0})
+        self._dearest_from = [_dearest_at(ceiling, floor) for floor in self._floors]
         self.confirmed = _text_confirmed(prices) and calendars_known
 
     @classmethod
@@ -196,16 +199,15 @@ class RateCard:
         pico = input_bound * self.input_unit_pico(input_bound, cache_write=cache_write) if input_bound else 0
         if output_cap:
             pico += output_cap * self.output_unit_pico(input_bound)
-        counted = dict(extras or {})
-        if any(price.meter == "request" for price in self._ceiling):
-            counted.setdefault("request", 1)
-        for meter, quantity in counted.items():
+        if "request" in self._dearest_from[0] and "request" not in (extras or ()):
+            pico += self._dearest(("request",), input_bound)
+        for meter, quantity in (extras or {}).items():
             pico += quantity * self._dearest((meter, FALLBACKS.get(meter, meter)), input_bound)
         return -(-pico // self._unit)
 
     def input_unit_pico(self, input_bound: int | None = None, *, cache_write: bool = False) -> int:
         """The dearest price of one text token sent, in prompts of up to `input_bound` tokens. Raises NoPrice."""
-        lifetimes = any(price.meter in _ASKED_INPUT for price in self._ceiling)
+        lifetimes = not self._dearest_from[0].keys().isdisjoint(_ASKED_INPUT)
         meters = _WRITING_INPUT if cache_write else ("input",) if lifetimes else _UNASKED_INPUT
         return self._dearest(meters, input_bound)
 
@@ -214,11 +216,9 @@ class RateCard:
         return self._dearest(("output", "output_reasoning"), input_bound)
 
     def _dearest(self, meters: Sequence[str], input_bound: int | None) -> int:
-        picos = [
-            price.unit_price_pico
-            for price in self._ceiling
-            if price.meter in meters and (input_bound is None or price.threshold <= input_bound)
-        ]
+        reached = -1 if input_bound is None else bisect_right(self._floors, input_bound) - 1
+        dearest = self._dearest_from[reached]
+        picos = [dearest[meter] for meter in meters if meter in dearest]
         if not picos:
             raise NoPrice(f"{self.key} has no price for {' or '.join(meters)}")
         return max(picos)
@@ -340,6 +340,15 @@ def _at_prompt(prices: Sequence[Price], basis: int, limits: Mapping[str, int], *
         if meter not in rates and other in rates:
             rates[meter] = rates[other]
     return rates
+
+
+def _dearest_at(prices: Sequence[Price], floor: int) -> dict[str, int]:
+    """The dearest price of each meter over every tier that begins at or below `floor`."""
+    dearest: dict[str, int] = {}
+    for price in prices:
+        if price.threshold <= floor:
+            dearest[price.meter] = max(dearest.get(price.meter, 0), price.unit_price_pico)
+    return dearest
 
 
 def _text_confirmed(prices: Sequence[Price]) -> bool:

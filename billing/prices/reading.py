@@ -73,6 +73,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self._name = name
         self._out = PriceFile(name)
+        self._defaults = Block()
 
     def fail(self, line: int, problem: str, remedy: str) -> PriceFileError:
         return PriceFileError(self._name, line, problem, remedy)
@@ -88,30 +89,34 @@ class _Reader:
             self._out.calendars.append(self._calendar(name, block, top["calendars"].lines[name]))
         lists = top.get("prices")
         if not isinstance(lists, list):
-            raise self.fail(top.line, "no prices", "put a list under `prices:`")
-        defaults = {name: top[name] for name in _DEFAULTS if name in top}
+            raise self.fail(top.lines.get("prices", top.line), "no prices", "put a list under `prices:`")
+        self._defaults = top
         for block in lists:
             if not isinstance(block, Block):
                 raise self.fail(top.lines["prices"], "a price list that is no mapping", "begin it with `- key: …`")
-            self._price_list(block, defaults)
+            self._price_list(block)
         return self._out
 
-    def _price_list(self, block: Block, defaults: Mapping[str, Any]) -> None:
+    def _line(self, block: Block, name: str) -> int:
+        """Where a value that a list may take from the head of the file stands."""
+        return block.lines.get(name) or self._defaults.lines.get(name) or block.line
+
+    def _price_list(self, block: Block) -> None:
         self._known(block, _LIST_KEYS)
         key = self._text(block, "key", "name the key, such as `openai/gpt-5-mini`")
-        whole = {**defaults, **block}
+        whole = {**{name: value for name, value in self._defaults.items() if name in _DEFAULTS}, **block}
         if "valid_from" not in whole:
             raise self.fail(block.line, f"{key} has no valid_from", "say from when it holds: `valid_from: 2026-01-01`")
-        valid_from = self._instant(whole["valid_from"], block.lines.get("valid_from", block.line))
+        valid_from = self._instant(whole["valid_from"], self._line(block, "valid_from"))
         currency = whole.get("currency")
         if not isinstance(currency, str) or currency not in PICO_PER_TICK:
-            line = block.lines.get("currency", block.line)
+            line = self._line(block, "currency")
             raise self.fail(line, f"unknown currency {currency}", f"use one of {', '.join(sorted(PICO_PER_TICK))}")
         source = whole.get("source")
         if not isinstance(source, str) or not source:
             raise self.fail(block.line, f"{key} has no source", "say where the price was seen and when")
         sure = self._confirmed(whole, block, key)
-        base = Price("", defaults["provider"], key, "", currency, 0, valid_from, source=source)
+        base = Price("", whole["provider"], key, "", currency, 0, valid_from, source=source)
         rows = self._rows(block, base)
         rows += self._copies(self._mapping(block, "same_as"), rows, optional=False)
         if not rows:
@@ -233,7 +238,7 @@ class _Reader:
 
     def _confirmed(self, whole: Mapping[str, Any], block: Block, key: str) -> bool | frozenset[str]:
         said = whole.get("confirmed")
-        line = block.lines.get("confirmed", block.line)
+        line = self._line(block, "confirmed")
         if said == "true":
             return True
         if not isinstance(whole.get("reason"), str) or not whole["reason"]:

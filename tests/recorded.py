@@ -43,6 +43,8 @@ def _answer(folder: Path, path: Path, body: Any, *, stream: bool) -> Iterator[An
     if not isinstance(body, dict):
         return
     usage = body.get("usageMetadata") or body.get("usage") or body.get("meta") or body.get("timings")
+    if "eval_count" in body:  # Ollama states its counts beside the message
+        usage = {name: value for name, value in body.items() if name.endswith("_count")}
     if not isinstance(usage, dict):
         return
     model = body.get("modelVersion") or body.get("model") or path.stem
