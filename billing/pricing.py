@@ -72,21 +72,22 @@ def conditions_from(context: Mapping[str, object]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in ("service_tier", "speed", "region", "search_context_size", "grounding", "calendar"):
-        value = context.get(name)
-        if isinstance(value, str):
-            plain = value.strip().lower().replace("-", "_")
-            if plain not in _ORDINARY.get(name, ("",)):
-                found[name] = plain
-    processing = context.get("processing")
-    batched = context.get("batch") is True or context.get("batch") == "true"
-    if batched or (isinstance(processing, str) and processing.strip().lower() in ("batch", "batches")):
+        plain = _plain(context.get(name))
+        if plain is not None and plain not in _ORDINARY.get(name, ("",)):
+            found[name] = plain
+    processing = _plain(context.get("processing"))
+    if context.get("batch") in (True, "true") or processing in ("batch", "batches"):
         found["service_tier"] = "batch"
-    deployment = context.get("deployment")
-    if isinstance(deployment, str):
-        kind = _DEPLOYMENTS.get(deployment.strip().lower().replace("-", "_"))
-        if kind is not None:
-            found["deployment"] = kind
+    elif processing is not None and processing not in _ORDINARY["service_tier"]:
+        found.setdefault("service_tier", processing)
+    kind = _DEPLOYMENTS.get(_plain(context.get("deployment")) or "")
+    if kind is not None:
+        found["deployment"] = kind
     return found
+
+
+def _plain(value: object) -> str | None:
+    return value.strip().lower().replace("-", "_") if isinstance(value, str) else None
 
 
 class PriceBook:
@@ -200,7 +201,7 @@ class PriceBook:
 
         chosen = _most_particular(fitting)
 
-        def sibling(model: str, others: Mapping[str, str]) -> RateCard:
+        def sibling(model: str, others: Mapping[str, object]) -> RateCard:
             return self.card(f"{_vendor(key)}/{model}" if model else key, valid_from, **others)
 
         return RateCard(

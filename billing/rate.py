@@ -4,7 +4,8 @@ in:  {"provider", "flavor", "model", "at", "usage", "context"?, "prices"?}
 out: {"meters", "currency", "amount", "ticks", "quality", "reason"?, "lines", "ignored"?}
      each of lines: {"meter", "model", "quantity", "unit_price", "amount"}
 
-`amount` is exact; `ticks` is its half-even rounding to 1e-10 USD (1e-6 KRW). `ignored` names context keys nobody reads. Lines keep their order. A line that cannot be read gives {"error"} and the rest goes on.
+`amount` is exact; `ticks` is its half-even rounding to 1e-10 USD (1e-6 KRW). `ignored` names context keys nobody reads.
+Lines keep their order. A line that cannot be read gives {"error"} and the rest goes on.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _instant(value: object, prices: Mapping[str, int] | None) -> datetime | None
     if value is None and prices is not None:
         return None
     try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        at = datetime.fromisoformat(value.upper()) if isinstance(value, str) else None
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:

@@ -28,6 +28,7 @@ from billing.extract import (
     openai_responses,
     openrouter,
     perplexity,
+    upstage,
     xai,
 )
 from billing.extract._gate import Inconsistent
@@ -66,6 +67,7 @@ FAMILIES: tuple[Family, ...] = (
     openai_responses,
     openrouter,
     perplexity,
+    upstage,
     xai,
 )
 

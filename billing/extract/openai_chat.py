@@ -28,11 +28,11 @@ from billing.usage import Usage
 
 EXTRACTOR = "openai_chat/1"
 ROUTES: tuple[tuple[str, str], ...] = (
-    *((provider, "chat") for provider in ("openai", "azure", "aws", "groq", "together", "upstage", "vllm")),
-    *((provider, "sdk") for provider in ("openai", "azure", "groq", "together", "upstage", "vllm")),
+    *((provider, "chat") for provider in ("openai", "azure", "aws", "groq", "together", "vllm")),
+    *((provider, "sdk") for provider in ("openai", "azure", "groq", "together", "vllm")),
     *(
         (provider, "openai-compat")
-        for provider in ("openai", "azure", "anthropic", "aws", "groq", "together", "cohere", "upstage", "vllm")
+        for provider in ("openai", "azure", "anthropic", "aws", "groq", "together", "cohere", "vllm")
     ),
     # Not vendors: the scripted provider and whatever an operator runs behind an OpenAI-compatible address.
     ("practice", "chat"),
@@ -136,6 +136,8 @@ def read_chat(
     }
     _modalities_within(sent, prompt, "prompt_tokens")
     _modalities_within(answered, output, "completion_tokens")
+    predicted = {kind: count(answered, f"{kind}_prediction_tokens") or 0 for kind in ("accepted", "rejected")}
+    within(predicted, output, "completion_tokens")
     text = within(answered_parts, output, "completion_tokens")
     if reasoning is not None and reasoning > text:
         raise Inconsistent("inconsistent: reasoning_tokens exceed the text of completion_tokens")

@@ -16,7 +16,7 @@ from billing.usage import Usage
 EXTRACTOR = "openai_embeddings/1"
 ROUTES: tuple[tuple[str, str], ...] = tuple(
     (provider, "embeddings")
-    for provider in ("openai", "azure", "mistral", "together", "upstage", "naver", "vllm", "openrouter", "local")
+    for provider in ("openai", "azure", "mistral", "together", "upstage", "naver", "vllm", "local")
 )
 
 

@@ -19,7 +19,7 @@ from billing.usage import Usage
 
 EXTRACTOR = "openrouter/1"
 ROUTES: tuple[tuple[str, str], ...] = tuple(
-    ("openrouter", flavor) for flavor in ("chat", "responses", "sdk", "openai-compat")
+    ("openrouter", flavor) for flavor in ("chat", "responses", "embeddings", "sdk", "openai-compat")
 )
 
 
@@ -53,9 +53,12 @@ def read(usage: Mapping[str, Any], provider: str, flavor: str, model: str, conte
 def _charged(usage: Mapping[str, Any]) -> int | None:
     cost = reported_usd(usage.get("cost"), "cost")
     upstream = reported_usd(part(usage, "cost_details").get("upstream_inference_cost"), "upstream_inference_cost")
+    own_key = usage.get("is_byok") is True
+    if own_key and upstream is None:
+        return None  # what the vendor charges the key is not said, and the fee is not the charge
     if cost is None or upstream is None:
         return cost
-    return cost + upstream if usage.get("is_byok") is True or cost == 0 else cost
+    return cost + upstream if own_key or cost == 0 else cost
 
 
 def _without_video(usage: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:

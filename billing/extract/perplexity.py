@@ -21,7 +21,7 @@ from billing.usage import Usage
 
 EXTRACTOR = "perplexity/1"
 ROUTES: tuple[tuple[str, str], ...] = tuple(
-    ("perplexity", flavor) for flavor in ("chat", "responses", "sdk", "openai-compat")
+    ("perplexity", flavor) for flavor in ("chat", "responses", "embeddings", "sdk", "openai-compat")
 )
 
 
@@ -32,6 +32,9 @@ def read(usage: Mapping[str, Any], provider: str, flavor: str, model: str, conte
     try:
         if "input_tokens" in usage or flavor == "responses":
             return _responses(usage, charged)
+        if flavor == "embeddings":
+            sent = needed(usage, "prompt_tokens")
+            return Usage({"input": sent}, EXTRACTOR, prompt_tokens=sent, reported_ticks=charged)
         if "deep-research" in (text(context.get("response_model")) or model).lower():
             return _deep_research(usage, charged)
         return _sonar(usage, context, cost, charged)
@@ -47,9 +50,11 @@ def _sonar(
     reasoning = count(usage, "reasoning_tokens")
     output = with_reasoning(prompt, completion, reasoning or 0, count(usage, "total_tokens"), outside=False)
     size = text(usage.get("search_context_size")) or text(context.get("search_context_size"))
+    # Where the charge is broken down, it says whether there was a fee, and whether searches cost beside it.
     free = cost.get("request_cost") is not None and reported_usd(cost["request_cost"], "cost.request_cost") == 0
+    searched = count(usage, "num_search_queries") if reported_usd(cost.get("search_queries_cost"), "cost") else 0
     return Usage(
-        only_used({"input": prompt, "output": output, "request": 0 if free else 1}),
+        only_used({"input": prompt, "output": output, "request": 0 if free else 1, "web_search": searched}),
         EXTRACTOR,
         prompt_tokens=prompt,
         reasoning_tokens=reasoning,

@@ -101,6 +101,7 @@ def test_the_total_says_where_reasoning_is(usage: dict[str, Any], output: int, r
         (chat(10, 5, 15, prompt_tokens_details={"text_tokens": 8, "audio_tokens": 5}), "inconsistent"),
         (chat(10, 5, 15, prompt_tokens_details=""), "malformed"),
         (chat(10, 5, 15, completion_tokens_details={"reasoning_tokens": 6}), "inconsistent"),
+        (chat(10, 5, 15, completion_tokens_details={"rejected_prediction_tokens": 6}), "inconsistent"),
         (chat(10, 5, 15, completion_tokens_details={"reasoning_tokens": 3, "audio_tokens": 3}), "inconsistent"),
         (chat(10, 5, 15, prompt_tokens_details={"cached_tokens": 4}, cached_tokens=3), "inconsistent"),
         (chat(10, 5, 15, prompt_tokens_details={"smell_tokens": 4}), "unknown: prompt_tokens_details.smell_tokens"),

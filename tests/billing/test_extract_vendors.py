@@ -110,6 +110,17 @@ DEEP = "sonar-deep-research"
             },
             {"input": 60, "cache_read": 40, "output": 50, "web_search": 3},
         ),
+        # where searches are charged beside the fee, the charge says so
+        (
+            "perplexity",
+            "chat",
+            "sonar-pro",
+            chat(10, 50, 60, num_search_queries=2, cost={"search_queries_cost": 0.01, "total_cost": 0.02}),
+            {"input": 10, "output": 50, "request": 1, "web_search": 2},
+        ),
+        ("perplexity", "embeddings", "embed", {"prompt_tokens": 9, "total_tokens": 9}, {"input": 9}),
+        ("upstage", "images", "document-parse", {"pages": 4}, {"page": 4}),
+        ("openrouter", "embeddings", "e", {"prompt_tokens": 9, "total_tokens": 9, "cost": 0.1}, {"input": 9}),
         # Mistral: an older name for the cached part
         (
             "mistral",
@@ -326,6 +337,7 @@ def test_deep_research_states_a_total_that_must_be_one_of_its_sums() -> None:
         ),
         ("openrouter", chat(1, 1, 2, cost=0.003, cost_details={"upstream_inference_cost": 0.002}), 30_000_000),
         ("openrouter", chat(1, 1, 2), None),
+        ("openrouter", chat(1, 1, 2, cost=0, is_byok=True), None),  # what the key is charged is not said
         ("openai", chat(1, 1, 2, cost=99), None),  # no charge of this vendor's
     ],
 )

@@ -247,9 +247,15 @@ def test_context_becomes_conditions() -> None:
         "region": "us-east-1",
         "deployment": "DataZoneStandard",
         "tools": ["x"],
-        "batch": 1,
     }
     assert conditions_from(context) == {"service_tier": "flex", "region": "us_east_1", "deployment": "data_zone"}
+    assert conditions_from({"processing": "Priority"}) == {"service_tier": "priority"}
+    assert conditions_from({"processing": "standard", "service_tier": "flex", "batch": True}) == {
+        "service_tier": "batch"
+    }
+    assert conditions_from({"processing": "flex", "service_tier": "priority"}) == {
+        "service_tier": "priority"
+    }  # the answer
     assert conditions_from({"service_tier": 7, "region": None, "deployment": "my-own-name"}) == {}
 
 
