@@ -37,6 +37,7 @@ check:
 test:
 	@tools/environment.sh dev
 	@tools/servers.sh
+	@tools/judges.sh >/dev/null
 	@status=0; tools/check.sh || status=1; $(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS) || status=1; exit $$status
 
 bench:
