@@ -112,7 +112,7 @@ class RatedLines(Iterator[str]):
         except BadLine as fault:
             self.bad += 1
             answer = {"error": str(fault)}
-        return json.dumps(answer, ensure_ascii=False)
+        return json.dumps(answer)  # ASCII: a lone surrogate in a model's name must not break the output
 
 
 def rate_lines(lines: Iterable[str], book: PriceBook) -> RatedLines:

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from billing.prices import load
 from billing.rate import rate_lines
@@ -321,6 +323,33 @@ def test_other_models_that_took_part_have_lines_of_their_own() -> None:
 def test_providers(provider: str, flavor: str, model: str, usage: dict[str, Any], ticks: int | None) -> None:
     (answer,) = rate(line(provider, flavor, model, usage))
     assert answer["ticks"] == ticks
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
+    max_leaves=10,
+)
+FIELDS = {
+    "provider": st.one_of(st.sampled_from(["openai", "anthropic", "google", "xai", "cohere"]), ANYTHING),
+    "flavor": st.one_of(st.sampled_from(["chat", "messages", "responses", "v2", "generateContent"]), ANYTHING),
+    "model": st.one_of(st.sampled_from(["gpt-5-mini", "gemini-3-pro"]), ANYTHING),
+    "at": st.one_of(st.just(NOON), ANYTHING),
+    "usage": ANYTHING,
+    "context": st.one_of(
+        st.dictionaries(st.sampled_from(["response_model", "output_items", "tools", "batch", "region"]), ANYTHING),
+        ANYTHING,
+    ),
+    "prices": st.one_of(st.none(), st.dictionaries(st.sampled_from(METERS), ANYTHING), ANYTHING),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_no_line_stops_the_command(fields: dict[str, Any]) -> None:
+    (answer,) = rate(fields)
+    assert ("error" in answer) != ("ticks" in answer)
+    json.dumps(answer).encode("ascii")
 
 
 def test_every_meter_can_be_given_a_price() -> None:
