@@ -158,3 +158,18 @@ def test_no_text_names_a_package_registry() -> None:
 def test_no_drawer_for_odds_and_ends(path: Path) -> None:
     """A type lives with its owner; a file named for nothing in particular soon holds everything."""
     assert path.stem not in {"common", "utils", "util", "helpers", "helper", "misc", "manager", "context"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_nothing_asks_which_provider_it_is(path: Path) -> None:
+    """What is particular about a vendor lives in that vendor's own file; everybody else asks for what it can do."""
+    if name(path).startswith(("gateway/providers/", "billing/extract/")):
+        return
+    asked = [
+        f"{name(path)}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        and getattr(node.left, "id", getattr(node.left, "attr", "")) in {"provider", "vendor", "provider_name"}
+        and any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in node.comparators)
+    ]
+    assert asked == []
