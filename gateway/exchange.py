@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ from billing.fx import FxRate, FxTable
 from billing.holds import Booked, Checkpoint, Dimensions, Hold, MarkSent, Outcome, Place, Reserve, Settle, Void
 from billing.money import format_krw
 from billing.periods import Calendar, from_us
-from billing.pricing import NoPrice, PriceBook
+from billing.pricing import NoPrice, PriceBook, conditions_from
 from billing.quota import Ask, Refused
 from billing.settlement import ask, estimate, nothing_used, rate_of, settle
 from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
@@ -60,6 +60,9 @@ _SETTLE_SECONDS = 5.0
 #: Draining an upstream nobody listens to is bounded in time and number.
 _DRAIN_SECONDS = 120.0
 _DRAINS = 64
+
+#: What providers mostly say, and what needs no second look at the price list.
+_ORDINARY_TIERS = (None, "default", "auto", "standard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +447,7 @@ class Exchange:
         raw: str | None = None
         if relay.usage is not None:
             raw = orjson.dumps(relay.usage).decode()
-            usage = self._read_usage(option, relay.usage, relay.model)
+            usage = self._read_usage(option, relay.usage, relay.model, relay.last.get("service_tier"))
         else:
             why = "the client left" if outcome == "aborted" else "the stream broke" if error else "no usage was stated"
             if line.reason == "shutdown":
@@ -466,10 +469,13 @@ class Exchange:
             upstream_model=relay.model,
         )
 
-    def _read_usage(self, option: Option, usage: Any, served: str | None) -> Usage:
+    def _read_usage(self, option: Option, usage: Any, served: str | None, tier: object) -> Usage:
+        """The provider's usage, with the service tier it says it served: that is what it bills."""
         provider, flavor = option.candidate.deployment.family
         context = {"response_model": served} if served else {}
-        return extract(provider, flavor, usage, model=option.candidate.deployment.model, context=context)
+        found = extract(provider, flavor, usage, model=option.candidate.deployment.model, context=context)
+        served_as = conditions_from({"service_tier": tier}) if tier not in _ORDINARY_TIERS else {}
+        return replace(found, conditions={**served_as, **found.conditions}) if served_as else found
 
     # -- one whole answer -------------------------------------------------------------------------------------------
 
@@ -490,7 +496,7 @@ class Exchange:
             counted = usage = await _counted(plan.submission, written, deployment.tokenizer, "no usage was stated")
         else:
             counted = estimate(hold.input_estimate, -(-sum(map(len, written)) // 2), "")
-            usage = self._read_usage(option, said, served)
+            usage = self._read_usage(option, said, served, answer.get("service_tier"))
         booking = settle(
             hold,
             usage,
