@@ -6,12 +6,16 @@
 
 One transaction per group keeps hundreds of requests a second durable on one disk; locking the union in one fixed order
 is what lets several processes share a PostgreSQL without deadlock. Nothing is answered before the commit. An operation
-that fails takes its group down once: the group is then written one by one, so only the guilty one is refused.
+that fails takes its group down once: the group is then written in halves, so that in the end only the guilty one is refused.
+
+What goes wrong is told apart by whose fault it is. The operation's (a duplicate, a number that does not fit, no such hold):
+it is refused. The database's (away, busy, full, read-only, not migrated): LedgerUnavailable, and everything may be offered again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,26 +30,47 @@ from billing.holds import (
     Op,
     Reserve,
     Reverse,
+    Seen,
+    SetQuota,
     Settle,
     Void,
 )
-from billing.ledger import Leg
-from billing.periods import KINDS, from_us
+from billing.periods import Periods, from_us
 from billing.quota import Quota, Refused, Standing, decide, labels
-from billing.store import Row, Statements, Tx
+from billing.store import SESSION, Row, Statements, Tx
 
 Key = tuple[str, str]
 
-#: Scopes × periods whose counters are known to exist. Bounded: forgetting only costs one more statement.
-_KNOWN_LIMIT = 200_000
+#: Spent, held, version.
+Counted = tuple[int, int, int]
+
+#: How many counters (scope × period) are remembered. Forgetting only costs one more statement.
+_REMEMBERED = 20_000
+
+#: Two processes that collide (a deadlock the lock order did not foresee) try again at once, this often.
+_COLLISIONS = 5
+
+_LIVE = ("open", "sent")
+_DAY_US = 86_400_000_000
 
 
 class LedgerUnavailable(Exception):
-    """The database did not take the group. Nothing of it is booked; the same operations may be offered again."""
+    """The database did not take the operation, which may be offered again.
+
+    Nothing of it is booked, except where `in_doubt`: the connection was lost after COMMIT had been sent.
+    """
+
+    def __init__(self, why: str, *, in_doubt: bool = False) -> None:
+        super().__init__(why)
+        self.in_doubt = in_doubt
 
 
 class NotReversible(ValueError):
     """The journal does not exist, is itself a reversal, or was reversed before."""
+
+
+class _Collision(Exception):
+    """The database gave this transaction up in favour of another one."""
 
 
 class Book:
@@ -60,9 +85,13 @@ class Book:
         self._postgresql = engine.dialect.name == "postgresql"
         self._sql = Statements(postgresql=self._postgresql)
         self._connection: Any = None
-        self._known: set[Key] = set()
-        self._quota_version = -1
-        self._quotas: dict[str, list[Quota]] = {}
+        #: PostgreSQL: counters known to exist, so that there is a row to lock.
+        self._existing: set[Key] = set()
+        #: SQLite: counters as our last group left them, true as long as no other connection has committed.
+        self._remembered: dict[Key, Counted] = {}
+        self._foreign: int | None = None
+        self._quotas: dict[str, dict[str, Quota]] = {}
+        self._newest_quota = 0
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -77,19 +106,30 @@ class Book:
             else:
                 driver.isolation_level = None
             self._connection = raw
+            cursor = raw.cursor()
+            for statement in SESSION[self._engine.dialect.name]:
+                cursor.execute(statement)
+            return cursor
         return self._connection.cursor()
 
     def close(self) -> None:
+        self._forget()
         if self._connection is not None:
             self._connection.invalidate()
             self._connection = None
+
+    def _forget(self) -> None:
+        """Read counters and quotas anew before the next decision."""
+        self._remembered.clear()
+        self._foreign = None
 
     # -- groups -----------------------------------------------------------------------------------------------------
 
     def apply(self, group: Sequence[Op]) -> list[Any]:
         """Write the group. Returns one answer per operation: its value, or the exception that refused it.
 
-        Raises LedgerUnavailable when the database did not commit; then nothing of the group is booked.
+        Raises LedgerUnavailable when nothing of the group is booked. A group that had to be divided may be booked in part:
+        then LedgerUnavailable is the answer of those operations that are not.
         """
         try:
             return self._commit(group)
@@ -98,12 +138,25 @@ class Book:
         except Exception as error:  # noqa: BLE001 – whatever an operation broke, the others must not pay for it
             if len(group) == 1:
                 return [error]
-        return [answer for op in group for answer in self.apply([op])]
+        half = len(group) // 2
+        return [*self._part(group[:half]), *self._part(group[half:])]
+
+    def _part(self, group: Sequence[Op]) -> list[Any]:
+        try:
+            return self.apply(group)
+        except LedgerUnavailable as error:
+            return [error] * len(group)
 
     def transact(self, work: Callable[[Tx], Any]) -> Any:
-        """Run any other short piece of work in a transaction of its own."""
-        cursor = self._begin()
-        return self._finish(cursor, lambda: work(Tx(cursor, self._sql)))
+        """Run any other short piece of work in a transaction of its own. Raises LedgerUnavailable, or what the work raises."""
+        for _ in range(_COLLISIONS):
+            cursor = self._begin()
+            self._forget()
+            try:
+                return self._finish(cursor, lambda: work(Tx(cursor, self._sql)))  # noqa: B023 – called before the next round
+            except _Collision:
+                continue
+        raise LedgerUnavailable("collisions")
 
     def _begin(self) -> Any:
         try:
@@ -116,109 +169,210 @@ class Book:
         return cursor
 
     def _finish(self, cursor: Any, work: Callable[[], Any]) -> Any:
-        errors = self._engine.dialect.loaded_dbapi.OperationalError
+        committing = False
         try:
             answer = work()
+            committing = True
             cursor.execute("COMMIT")
-        except errors as error:
-            self.close()  # a broken or busy connection: whether it committed is found out by replaying
-            raise LedgerUnavailable(type(error).__name__) from error
-        except BaseException:
-            cursor.execute("ROLLBACK")
+        except BaseException as error:
+            self._forget()
+            self._undo(cursor)
+            if self._collided(error):
+                raise _Collision from error
+            if self._away(error):
+                self.close()  # a broken or busy connection: whether it committed is found out by replaying
+                raise LedgerUnavailable(type(error).__name__, in_doubt=committing) from error
             raise
         finally:
             cursor.close()
         return answer
 
+    def _undo(self, cursor: Any) -> None:
+        try:
+            cursor.execute("ROLLBACK")
+        except self._errors.Error:
+            self.close()  # the connection is gone, and what was not committed with it
+
+    @property
+    def _errors(self) -> Any:
+        return self._engine.dialect.loaded_dbapi
+
+    def _collided(self, error: BaseException) -> bool:
+        return getattr(error, "sqlstate", None) in ("40001", "40P01")
+
+    def _away(self, error: BaseException) -> bool:
+        """Whether the database is at fault and not the operation: then the same operation may succeed later."""
+        errors = self._errors
+        if not isinstance(error, errors.Error) or isinstance(error, errors.IntegrityError | errors.DataError):
+            return False
+        if self._postgresql:
+            # Raised by our triggers, or by the client before anything was sent.
+            ours = error.sqlstate == "P0001" or (error.sqlstate is None and isinstance(error, errors.ProgrammingError))
+            return not ours
+        return not isinstance(error, errors.ProgrammingError | errors.InterfaceError)
+
     def _commit(self, group: Sequence[Op]) -> list[Any]:
-        keys = {key for op in group for key in _keys(op)}
-        missing = keys - self._known
-        if missing and self._postgresql:
-            # In a transaction of its own: two processes creating the same counters must not wait on each other's locks.
-            self.transact(lambda tx: tx.run(tx.sql.create_counters, _zeros(missing)))
-            self._remember(missing)
+        for _ in range(_COLLISIONS):
+            try:
+                return self._try(group)
+            except _Collision:
+                continue
+        raise LedgerUnavailable("collisions")
+
+    def _try(self, group: Sequence[Op]) -> list[Any]:
+        originals = self._originals(group)
+        keys = _counters_of(group, originals)
+        if self._postgresql:
+            self._create_counters(keys)
         cursor = self._begin()
-        answers: list[Any] = self._finish(cursor, lambda: self._decide(Tx(cursor, self._sql), group, keys))
+
+        def work() -> tuple[list[Any], dict[Key, Counted]]:
+            tx = Tx(cursor, self._sql)
+            self._look_around(tx)
+            page = _Page(tx, self._locked(tx, keys), self._quotas, originals, self._ids)
+            return page.answer(group), page.write()
+
+        answers, changed = self._finish(cursor, work)
+        if any(isinstance(op, SetQuota) for op in group):
+            self._forget()
+        elif not self._postgresql:
+            self._remembered.update(changed)
+        return list(answers)
+
+    def _originals(self, group: Sequence[Op]) -> dict[str, dict[str, Any]]:
+        """The journals to be reversed. They never change, so they are read before anything is locked: a reversal's counters
+        are then known in time to be locked in order with all the others."""
+        ids = {op.journal_id for op in group if isinstance(op, Reverse)}
+        return dict(self.transact(lambda tx: tx.journals(ids))) if ids else {}
+
+    def _look_around(self, tx: Tx) -> None:
+        """Take in what others did since our last group."""
+        foreign = tx.foreign_commits()
+        if foreign is None or foreign != self._foreign:
+            self._remembered.clear()
+            self._take_in_quotas(tx)
+            self._foreign = foreign
+        elif len(self._remembered) > _REMEMBERED:
+            self._remembered.clear()
+
+    def _take_in_quotas(self, tx: Tx) -> None:
+        if tx.newest_quota() == self._newest_quota:
+            return
+        for id_, scope, period, amount, hard in tx.quotas_since(self._newest_quota):
+            of_scope = self._quotas.setdefault(scope, {})
+            if amount is None:
+                of_scope.pop(period, None)
+            else:
+                of_scope[period] = Quota(scope, period, amount, bool(hard))
+            self._newest_quota = id_
+
+    def _create_counters(self, keys: set[Key]) -> None:
+        """In a transaction of its own: two processes creating the same counters must not wait on each other's locks."""
+        missing = keys - self._existing
         if missing:
-            self._remember(missing)
-        return answers
+            rows = [(scope, period, 0, 0, 0) for scope, period in sorted(missing)]
+            self.transact(lambda tx: tx.run(tx.sql.create_counters, rows))
+            if len(self._existing) > _REMEMBERED:
+                self._existing.clear()
+            self._existing |= keys
 
-    def _remember(self, keys: set[Key]) -> None:
-        if len(self._known) > _KNOWN_LIMIT:
-            self._known.clear()
-        self._known |= keys
-
-    def _decide(self, tx: Tx, group: Sequence[Op], keys: set[Key]) -> list[Any]:
-        version = tx.newest_quota()
-        if version != self._quota_version:
-            self._quotas = {}
-            for quota in tx.quotas():
-                self._quotas.setdefault(quota.scope, []).append(quota)
-            self._quota_version = version
-        if not self._postgresql and not keys <= self._known:
-            tx.run(tx.sql.create_counters, _zeros(keys - self._known))
-        page = _Page(tx, tx.counters(keys) if keys else {}, self._quotas, self._ids)
-        # Answered by the statement itself: only a hold that is still open may leave.
-        page.sent = {row[0] for row in tx.run(tx.sql.mark_sent, _leaving(group))}
-        page.states = tx.hold_states(_hold_ids(group))
-        answers = [page.decide(op) for op in group]
-        page.write()
-        return answers
+    def _locked(self, tx: Tx, keys: set[Key]) -> dict[Key, Counted]:
+        """The counters, nobody else's to change until we commit."""
+        if self._postgresql:
+            return tx.counters(keys) if keys else {}
+        known = self._remembered
+        unknown = [key for key in keys if key not in known]
+        if unknown:
+            known.update(dict.fromkeys(unknown, (0, 0, 0)))
+            known.update(tx.counters(unknown))
+        return known
 
 
-def _zeros(keys: set[Key]) -> list[Row]:
-    return [(scope, period, 0, 0, 0) for scope, period in sorted(keys)]
+@lru_cache(maxsize=8192)
+def _keys(scopes: tuple[str, ...], periods: Periods) -> tuple[Key, ...]:
+    return tuple(labels(scopes, periods))
 
 
-def _keys(op: Op) -> list[Key]:
-    """Every counter the operation may change."""
-    if isinstance(op, Reserve):
-        return labels(op.who.scopes, op.who.periods)
-    if isinstance(op, Void | Settle):
-        return labels(op.hold.who.scopes, op.hold.who.periods)
-    return []
+@lru_cache(maxsize=8192)
+def _written(scopes: tuple[str, ...]) -> str:
+    return orjson.dumps(scopes).decode()
 
 
-def _leaving(group: Sequence[Op]) -> list[Row]:
-    return sorted((op.hold_id, op.at) for op in group if isinstance(op, MarkSent))
+@lru_cache(maxsize=64)
+def _utc_date(day: int) -> str:
+    return from_us(day * _DAY_US).date().isoformat()
 
 
-def _hold_ids(group: Sequence[Op]) -> set[str]:
-    ids = {op.hold.id for op in group if isinstance(op, Void | Settle)}
-    return ids | {op.instead_of.hold.id for op in group if isinstance(op, Reserve) and op.instead_of is not None}
+def _counters_of(group: Sequence[Op], originals: dict[str, dict[str, Any]]) -> set[Key]:
+    """Every counter the group may change."""
+    keys: set[Key] = set()
+    for op in group:
+        if isinstance(op, Reserve):
+            keys.update(_keys(op.who.scopes, op.who.periods))
+            if op.instead_of is not None:
+                who = op.instead_of.hold.who
+                keys.update(_keys(who.scopes, who.periods))
+        elif isinstance(op, Settle | Void):
+            who = op.hold.who
+            keys.update(_keys(who.scopes, who.periods))
+        elif isinstance(op, Reverse) and op.journal_id in originals:
+            keys.update(_keys(_scopes_of(originals[op.journal_id]), op.periods))
+    return keys
+
+
+def _scopes_of(journal: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(orjson.loads(journal["scopes"]))
 
 
 class _Page:
     """The rows of one group while it is being decided."""
 
     def __init__(
-        self, tx: Tx, counters: dict[Key, tuple[int, int]], quotas: dict[str, list[Quota]], ids: Callable[[], str]
+        self,
+        tx: Tx,
+        counters: dict[Key, Counted],
+        quotas: dict[str, dict[str, Quota]],
+        originals: dict[str, dict[str, Any]],
+        ids: Callable[[], str],
     ) -> None:
-        self.tx = tx
-        self.states: dict[str, tuple[str, int]] = {}
-        self.sent: set[str] = set()
-        self._counters = {key: [posted, held] for key, (posted, held) in counters.items()}
-        self._before = dict(counters)
+        self._tx = tx
+        self._before = counters
+        self._counters: dict[Key, list[int]] = {}
         self._quotas = quotas
+        self._originals = originals
+        self._reversed: dict[str, tuple[str, int]] = {}
         self._ids = ids
+        self._states: dict[str, tuple[str, int, int]] = {}
+        self._sent: set[str] = set()
         self._holds: list[Row] = []
-        self._sent: list[Row] = []
         self._checkpoints: dict[str, Row] = {}
         self._resolved: dict[str, Row] = {}
         self._events: list[Row] = []
         self._meters: list[Row] = []
-        self._journals: list[Row] = []
-        self._entries: list[Row] = []
+        self._journals: list[tuple[Row, list[Row]]] = []
         self._cases: list[Row] = []
         self._new_quotas: list[Row] = []
 
-    def decide(self, op: Op) -> Any:
+    def answer(self, group: Sequence[Op]) -> list[Any]:
+        tx = self._tx
+        # Answered by the statement itself: only a hold that is still open may leave.
+        leaving = [(op.hold_id, op.at) for op in group if isinstance(op, MarkSent)]
+        if leaving:
+            self._sent = {row[0] for row in tx.run(tx.sql.mark_sent, leaving)}
+        ids = _holds_of(group)
+        if ids:
+            self._states = tx.hold_states(ids)
+        if self._originals:
+            self._reversed = tx.reversals_of(self._originals)
+        return [self._decide(op) for op in group]
+
+    def _decide(self, op: Op) -> Any:
         if isinstance(op, Settle):
             return self._settle(op)
         if isinstance(op, Reserve):
             return self._reserve(op)
         if isinstance(op, MarkSent):
-            return op.hold_id in self.sent
+            return op.hold_id in self._sent
         if isinstance(op, Checkpoint):
             self._checkpoints[op.hold_id] = (op.hold_id, op.detail, op.at)
             return True
@@ -232,130 +386,148 @@ class _Page:
     # -- holds ------------------------------------------------------------------------------------------------------
 
     def _reserve(self, op: Reserve) -> Hold | Refused:
-        who, where = op.who, op.where
+        who = op.who
         if op.instead_of is not None:
-            self.decide(op.instead_of)
-        answer = decide(op.ask, self._standings(op))
+            self._decide(op.instead_of)
+        answer = decide(op.ask, self._standings(who.scopes, who.periods))
         if isinstance(answer, Refused):
             return answer
         hold = Hold(
             op.request_id,
             op.attempt,
             who,
-            where,
+            op.where,
             answer.amount,
             answer.output_cap,
             op.input_bound,
             op.input_estimate,
             op.at,
         )
-        self._add(who.scopes, who.periods, posted=0, held=answer.amount)
-        self.states[hold.id] = ("open", answer.amount)
+        self._add(_keys(who.scopes, who.periods), 0, answer.amount)
+        self._states[hold.id] = ("open", answer.amount, op.lease_until)
         self._holds.append(_hold_row(hold, op.lease_owner, op.lease_until))
         return hold
 
-    def _standings(self, op: Reserve) -> list[Standing]:
+    def _standings(self, scopes: Iterable[str], periods: Periods) -> list[Standing]:
         found: list[Standing] = []
-        for scope in op.who.scopes:
-            for quota in self._quotas.get(scope, ()):
-                label = op.who.periods.label(quota.period)
-                posted, held = self._counters[scope, label]
-                found.append(Standing(quota, label, posted, held))
+        for scope in scopes:
+            for quota in self._quotas.get(scope, _NO_QUOTAS).values():
+                label = periods.label(quota.period)
+                key = (scope, label)
+                counter = self._counters.get(key) or self._before[key]
+                found.append(Standing(quota, label, counter[0], counter[1]))
         return found
 
     def _void(self, op: Void) -> bool:
-        state, amount = self.states.get(op.hold.id, ("", 0))
-        if state not in ("open", "sent"):
+        hold = op.hold
+        state, amount, lease = self._states.get(hold.id, _NO_HOLD)
+        if state not in _LIVE or _moved(op.seen, state, lease):
             return False
-        self._resolve(op.hold, "voided", op.outcome, op.at)
-        self._add(op.hold.who.scopes, op.hold.who.periods, posted=0, held=-amount)
+        self._resolve(hold.id, "voided", op.outcome, op.at)
+        self._add(_keys(hold.who.scopes, hold.who.periods), 0, -amount)
         return True
 
-    def _resolve(self, hold: Hold, state: str, outcome: str, at: int) -> None:
-        self._resolved[hold.id] = (hold.id, state, outcome, at)
-        self.states[hold.id] = (state, 0)
+    def _resolve(self, hold_id: str, state: str, outcome: str, at: int) -> None:
+        self._resolved[hold_id] = (hold_id, state, outcome, at)
+        self._states[hold_id] = (state, 0, 0)
 
     # -- journals ---------------------------------------------------------------------------------------------------
 
     def _settle(self, op: Settle) -> Booked:
-        hold = op.hold
-        state, amount = self.states.get(hold.id, ("", 0))
-        if state in ("posted", "voided"):
-            return Booked("replayed")
-        if state == "expired":
-            # The sweeper billed an estimate while we were away. Its row stands; a person decides about the difference.
-            late = Case("late_usage", hold.id, orjson.dumps({"outcome": op.outcome}).decode(), theirs=op.total)
-            self._case(late, op.ended_at)
-            return Booked("late")
-        if not state:
-            raise LookupError(f"no hold {hold.id}")
-        breach = op.total > amount
-        self._resolve(hold, "expired" if op.outcome == "expired" else "posted", op.outcome, op.ended_at)
-        self._add(hold.who.scopes, hold.who.periods, posted=op.total, held=-amount)
+        hold, outcome = op.hold, op.outcome
+        id_, who = hold.id, hold.who
+        state, amount, lease = self._states.get(id_, _NO_HOLD)
+        if state not in _LIVE:
+            return self._settled_before(op, state)
+        if _moved(op.seen, state, lease):
+            return Booked("alive")
+        total = op.total
+        breach = total > amount
+        self._resolve(id_, "expired" if outcome == "expired" else "posted", outcome, op.ended_at)
+        self._add(_keys(who.scopes, who.periods), total, -amount)
         self._events.append(_event_row(op, amount, breach=breach))
         for seq, line in enumerate(op.lines):
-            self._meters.append((hold.id, seq, line.model, line.meter, line.quantity, line.price_id, line.amount_ticks))
-        who = hold.who
-        self._journals.append(
-            (
-                hold.id,
-                "usage",
-                hold.id,
-                None,
-                _scopes(who.scopes),
-                who.periods.day,
-                who.periods.month,
-                who.periods.year,
-                who.service_date,
-                op.total,
-                "gateway",
-                None,
-                op.ended_at,
-            )
+            self._meters.append((id_, seq, line.model, line.meter, line.quantity, line.price_id, line.amount_ticks))
+        day, month, year = who.periods
+        journal = (
+            id_,
+            "usage",
+            id_,
+            None,
+            _written(who.scopes),
+            day,
+            month,
+            year,
+            who.service_date,
+            total,
+            "gateway",
+            None,
+            op.ended_at,
         )
-        self._entries += _entry_rows(op, op.legs())
+        self._journals.append((journal, _entry_rows(op)))
         for case in op.cases:
             self._case(case, op.ended_at)
-        return Booked("booked", breach)
+        return _BREACH if breach else _BOOKED
 
-    def _reverse(self, op: Reverse) -> bool:
-        original = self.tx.journal(op.journal_id)
-        if original is None:
-            raise NotReversible(f"there is no journal {op.journal_id}")
-        _, event_id, scopes, _, _, _, won, kind = original
-        if kind == "reversal":
-            raise NotReversible(f"{op.journal_id} is itself a reversal: book the usage again instead")
-        if self.tx.reversal_of(op.journal_id) is not None:
-            raise NotReversible(f"{op.journal_id} was reversed before")
-        reversal_id = f"reversal:{op.journal_id}"
-        names = tuple(orjson.loads(scopes))
-        keys = set(labels(names, op.periods))
-        self.tx.run(self.tx.sql.create_counters, _zeros(keys))
-        for key, (posted, held) in self.tx.counters(keys - self._counters.keys()).items():
-            self._counters[key] = [posted, held]
-            self._before[key] = (posted, held)
-        self._add(names, op.periods, posted=-won, held=0)
-        periods = op.periods
-        self._journals.append(
-            (
-                reversal_id,
-                "reversal",
-                event_id,
-                op.journal_id,
-                scopes,
-                periods.day,
-                periods.month,
-                periods.year,
-                op.service_date,
-                -won,
-                op.actor,
-                op.reason,
-                op.at,
-            )
+    def _settled_before(self, op: Settle, state: str) -> Booked:
+        if not state:
+            raise LookupError(f"no hold {op.hold.id}")
+        if state == "posted" or op.outcome == "expired":
+            return Booked("replayed")
+        # It was given up while its owner was away: billed by an estimate, or given back. That row stands; the usage the owner
+        # brings now is kept in a case, and a person decides about the difference.
+        booked = self._tx.journals([op.hold.id]).get(op.hold.id)
+        detail = {
+            "outcome": op.outcome,
+            "quality": op.quality,
+            "currency": op.currency,
+            "ticks": op.ticks,
+            "tokens": op.tokens,
+            "raw_usage": op.raw_usage,
+        }
+        late = Case(
+            "late_usage",
+            op.hold.id,
+            orjson.dumps(detail).decode(),
+            ours=booked["won"] if booked is not None else 0,
+            theirs=op.total,
         )
-        for row in self.tx.entries(op.journal_id):
-            _, n, account, currency, amount, *rest = row
-            self._entries.append((reversal_id, n, account, currency, -amount, *rest))
+        self._case(late, op.ended_at)
+        return Booked("late")
+
+    def _reverse(self, op: Reverse) -> bool | NotReversible:
+        original = self._originals.get(op.journal_id)
+        if original is None:
+            return NotReversible(f"there is no journal {op.journal_id}")
+        if original["kind"] == "reversal":
+            return NotReversible(f"{op.journal_id} is itself a reversal: book the usage again instead")
+        by = self._reversed.get(op.journal_id)
+        if by is not None:
+            return by == (op.actor, op.at) or NotReversible(f"{op.journal_id} was reversed before")
+        self._reversed[op.journal_id] = (op.actor, op.at)
+        won = original["won"]
+        self._add(_keys(_scopes_of(original), op.periods), -won, 0)
+        day, month, year = op.periods
+        journal = (
+            f"reversal:{op.journal_id}",
+            "reversal",
+            original["event_id"],
+            op.journal_id,
+            original["scopes"],
+            day,
+            month,
+            year,
+            op.service_date,
+            -won,
+            op.actor,
+            op.reason,
+            op.at,
+        )
+        entries = [
+            (account, currency, -amount, *rest)
+            for _, _, account, currency, amount, *rest in self._tx.entries(original["seq"])
+        ]
+        self._journals.append((journal, entries))
         return True
 
     def _case(self, case: Case, at: int) -> None:
@@ -364,42 +536,81 @@ class _Page:
 
     # -- counters ---------------------------------------------------------------------------------------------------
 
-    def _add(self, scopes: tuple[str, ...], periods: Any, *, posted: int, held: int) -> None:
+    def _add(self, keys: Iterable[Key], posted: int, held: int) -> None:
         counters = self._counters
-        for scope in scopes:
-            for kind in KINDS:
-                counter = counters[scope, periods.label(kind)]
-                counter[0] += posted
-                counter[1] += held
+        for key in keys:
+            counter = counters.get(key)
+            if counter is None:
+                counter = counters[key] = list(self._before[key])
+            counter[0] += posted
+            counter[1] += held
 
-    def write(self) -> None:
-        tx, sql = self.tx, self.tx.sql
+    def write(self) -> dict[Key, Counted]:
+        """Write every row; returns the counters that changed, as they are now."""
+        tx, sql = self._tx, self._tx.sql
         tx.run(sql.insert_holds, self._holds)
         tx.run(sql.checkpoint, list(self._checkpoints.values()))
         tx.run(sql.resolve_holds, list(self._resolved.values()))
         tx.run(sql.insert_events, self._events)
         tx.run(sql.insert_meters, self._meters)
-        tx.run(sql.insert_journals, self._journals)
-        tx.run(sql.insert_entries, self._entries)
         tx.run(sql.insert_cases, self._cases)
-        tx.run(sql.insert_quotas, self._new_quotas)
-        changed: list[Row] = []
-        for key, (posted, held) in self._counters.items():
-            was_posted, was_held = self._before[key]
-            if posted != was_posted or held != was_held:
-                changed.append((*key, posted - was_posted, held - was_held))
-        tx.run(sql.add_to_counters, changed)
+        tx.add_quotas(self._new_quotas)
+        if self._journals:
+            first = tx.next_journal()
+            tx.run(sql.insert_journals, [(seq, *journal) for seq, (journal, _) in enumerate(self._journals, first)])
+            tx.run(
+                sql.insert_entries,
+                [
+                    (seq, n, *entry)
+                    for seq, (_, entries) in enumerate(self._journals, first)
+                    for n, entry in enumerate(entries)
+                ],
+            )
+        before = self._before
+        changed: dict[Key, Counted] = {}
+        for key, (posted, held, version) in self._counters.items():
+            was = before[key]
+            if posted != was[0] or held != was[1]:
+                changed[key] = (posted, held, version + 1)
+        tx.run(sql.put_counters, [(*key, *counted) for key, counted in changed.items()])
+        return changed
+
+
+_NO_QUOTAS: dict[str, Quota] = {}
+_NO_HOLD = ("", 0, 0)
+_BOOKED = Booked("booked")
+_BREACH = Booked("booked", breach=True)
+
+
+def _holds_of(group: Sequence[Op]) -> list[str]:
+    """The holds whose state the group asks for, each once."""
+    ids: dict[str, None] = {}
+    for op in group:
+        if isinstance(op, Settle | Void):
+            ids[op.hold.id] = None
+        elif isinstance(op, Reserve) and op.instead_of is not None:
+            ids[op.instead_of.hold.id] = None
+    return list(ids)
+
+
+def _moved(seen: Seen | None, state: str, lease_until: int) -> bool:
+    """Whether the hold is no longer as somebody who does not own it saw it: sent since, or its lease renewed."""
+    return seen is not None and (state != seen.state or lease_until != seen.lease_until)
 
 
 # -- rows, in the order of the columns of billing.tables ---------------------------------------------------------------
 
 
-def _scopes(scopes: tuple[str, ...]) -> str:
-    return orjson.dumps(scopes).decode()
+def _storable(text: str | None) -> str | None:
+    """What others wrote, as both databases can keep it: no NUL, nothing that is not Unicode."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\u2400")
 
 
 def _hold_row(hold: Hold, lease_owner: str, lease_until: int) -> Row:
     who, where = hold.who, hold.where
+    day, month, year = who.periods
     return (
         hold.id,
         hold.request_id,
@@ -408,21 +619,21 @@ def _hold_row(hold: Hold, lease_owner: str, lease_until: int) -> Row:
         None,
         hold.amount,
         "KRW",
-        _scopes(who.scopes),
-        who.periods.day,
-        who.periods.month,
-        who.periods.year,
+        _written(who.scopes),
+        day,
+        month,
+        year,
         who.principal,
         who.user_id,
         who.department_id,
         who.key_id,
         who.surface,
         int(who.stream),
-        who.purpose,
-        who.project,
+        _storable(who.purpose),
+        _storable(who.project),
         who.grade,
         where.destination,
-        who.model_requested,
+        _storable(who.model_requested),
         where.model,
         where.deployment,
         where.provider,
@@ -448,7 +659,8 @@ def _hold_row(hold: Hold, lease_owner: str, lease_until: int) -> Row:
 
 
 def _event_row(op: Settle, hold_amount: int, *, breach: bool) -> Row:
-    hold, who, where = op.hold, op.hold.who, op.hold.where
+    hold = op.hold
+    who, where = hold.who, hold.where
     return (
         hold.id,
         hold.request_id,
@@ -458,26 +670,26 @@ def _event_row(op: Settle, hold_amount: int, *, breach: bool) -> Row:
         who.key_id,
         who.surface,
         int(who.stream),
-        who.purpose,
-        who.project,
+        _storable(who.purpose),
+        _storable(who.project),
         who.grade,
         where.destination,
-        who.model_requested,
+        _storable(who.model_requested),
         where.model,
         where.deployment,
         where.provider,
-        op.upstream_model,
-        op.provider_request_id,
+        _storable(op.upstream_model),
+        _storable(op.provider_request_id),
         op.started_at,
         op.ended_at,
         who.service_date,
         who.service_date[:7],
-        from_us(op.started_at).date().isoformat(),
+        _utc_date(op.started_at // _DAY_US),
         op.outcome,
         op.http_status,
         op.quality,
         int(op.provisional),
-        op.reason,
+        _storable(op.reason),
         op.extractor,
         op.raw_usage,
         op.reported_ticks,
@@ -493,7 +705,8 @@ def _event_row(op: Settle, hold_amount: int, *, breach: bool) -> Row:
     )
 
 
-def _entry_rows(op: Settle, legs: tuple[Leg, ...]) -> list[Row]:
+def _entry_rows(op: Settle) -> list[Row]:
+    """Each leg with its dimensions, but for the journal's number and the leg's own."""
     who, where = op.hold.who, op.hold.where
     dimensions = (
         who.department_id,
@@ -501,10 +714,10 @@ def _entry_rows(op: Settle, legs: tuple[Leg, ...]) -> list[Row]:
         where.model,
         where.deployment,
         where.provider,
-        who.purpose,
-        who.project,
+        _storable(who.purpose),
+        _storable(who.project),
         who.grade,
         where.destination,
         None,
     )
-    return [(op.hold.id, n, leg.account, leg.currency, leg.amount, *dimensions) for n, leg in enumerate(legs)]
+    return [leg + dimensions for leg in op.legs()]

@@ -4,9 +4,10 @@
                    │                  └────Settle(outcome=expired)──▶ expired   (we crashed; amount from the checkpoint)
                    └──Void──▶ voided                                            (nothing was sent, or nothing can be billed)
 
-A hold resolves exactly once. `Settle` books the usage of one attempt the upstream saw: event, meters, journal and counters
-in one transaction, idempotent on (request id, attempt). The values are immutable snapshots: no background task ever looks
-at a request again to find out whom to bill.
+A hold resolves exactly once, and only by its owner while the owner lives: whoever resolves somebody else's hold says how it
+was `Seen`, and changes nothing when it moved since. `Settle` books the usage of one attempt the upstream saw: event, meters,
+journal and counters in one transaction, idempotent on (request id, attempt). The values are immutable snapshots: no
+background task ever looks at a request again to find out whom to bill.
 """
 
 from __future__ import annotations
@@ -117,12 +118,21 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """How a hold stood when somebody who does not own it decided to resolve it."""
+
+    state: HoldState
+    lease_until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Void:
-    """Give the whole hold back. Answered with True, or False when it was already resolved."""
+    """Give the whole hold back. Answered with True, or False when it was already resolved, or is not as `seen` any more."""
 
     hold: Hold
     outcome: Outcome
     at: int
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Book one attempt. `won` and `vat` are micro-won; None when the price is unknown, and then a case must say so.
+    """Book one attempt. `won` and `vat` are micro-won; `won` is None when the price is unknown, and then a case must say so.
 
     Answered with `Booked`.
     """
@@ -175,6 +185,7 @@ class Settle:
     creditor: str | None = None
     provisional: bool = False
     cases: tuple[Case, ...] = ()
+    seen: Seen | None = None
 
     @property
     def total(self) -> int:
@@ -198,7 +209,10 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Reverse:
-    """Negate a journal, once. The budgets get the money back in the period that is open now."""
+    """Negate a journal, once. The budgets get the money back in the periods given: those that are open now.
+
+    Answered with True; the very same reversal again (same actor, same instant) is a replay and True as well.
+    """
 
     journal_id: str
     periods: Periods
@@ -210,9 +224,15 @@ class Reverse:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """`state` says what happened: booked now, booked before (a replay), or the hold had already expired (a case is open)."""
+    """`state` says what happened:
 
-    state: Literal["booked", "replayed", "late"]
+    booked     now
+    replayed   before; nothing changed
+    late       not: the hold had been given up meanwhile, and a case asks somebody to look at the difference
+    alive      not: the hold moved since it was `seen`, so whoever owns it will settle it
+    """
+
+    state: Literal["booked", "replayed", "late", "alive"]
     breach: bool = False
 
 

@@ -7,20 +7,19 @@ its hold, so a request that runs over midnight belongs to the day it began in. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 PeriodKind = Literal["day", "month", "year"]
 KINDS: tuple[PeriodKind, ...] = ("day", "month", "year")
 
-_DAY_LABEL = 10
-_MONTH_LABEL = 7
+#: `date.fromisoformat` alone would take 2026-W48-1 for a day.
+_LABEL = re.compile(r"([0-9]{4})(-[0-9]{2})?(-[0-9]{2})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Periods:
+class Periods(NamedTuple):
     """The three labels one instant belongs to."""
 
     day: str
@@ -29,11 +28,6 @@ class Periods:
 
     def label(self, kind: PeriodKind) -> str:
         return self.day if kind == "day" else self.month if kind == "month" else self.year
-
-    def __iter__(self):  # type: ignore[no-untyped-def]  # (day, month, year), for loops over counters
-        yield self.day
-        yield self.month
-        yield self.year
 
 
 def to_us(at: datetime) -> int:
@@ -48,21 +42,23 @@ def from_us(at_us: int) -> datetime:
 
 def kind_of(label: str) -> PeriodKind:
     """`2026` → year, `2026-11` → month, `2026-11-23` → day; ValueError for anything else."""
-    if len(label) == _DAY_LABEL:
-        date.fromisoformat(label)
-        return "day"
-    if len(label) == _MONTH_LABEL:
-        date.fromisoformat(label + "-01")
-        return "month"
-    if len(label) == len("2026") and label.isdigit():
-        return "year"
-    raise ValueError(f"not a period: {label!r} (use 2026, 2026-11 or 2026-11-23)")
+    found = _LABEL.fullmatch(label)
+    if found is None:
+        raise ValueError(f"not a period: {label!r} (use 2026, 2026-11 or 2026-11-23)")
+    year, month, day = found.groups()
+    date.fromisoformat(f"{year}{month or '-01'}{day or '-01'}")
+    return "day" if day else "month" if month else "year"
 
 
 class Calendar:
-    """The organisation's zone and fiscal year. `periods` is on the hot path: one comparison while the day lasts."""
+    """The organisation's zone and fiscal year. `periods` is on the hot path: one comparison while the day lasts.
+
+    `fiscal_start` is (month, day); a year is named after the calendar year it begins in. Raises ValueError for a day that not
+    every year has.
+    """
 
     def __init__(self, zone: ZoneInfo, fiscal_start: tuple[int, int] = (1, 1)) -> None:
+        date(2001, *fiscal_start)  # no leap year
         self.zone = zone
         self.fiscal_start = fiscal_start
         self._cached: tuple[int, int, Periods] = (0, 0, Periods("", "", ""))

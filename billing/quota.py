@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from billing.periods import PeriodKind, Periods
 
@@ -39,7 +40,8 @@ class Quota:
 class Ask:
     """The ceiling one attempt needs: `fixed` micro-won for the input and fees, `per_output` micro-won × SCALE per token.
 
-    `choices` is `n`: every choice may use the cap. `wanted` is the cap the caller or the model's default asks for.
+    `choices` is `n`: every choice may use the cap. `wanted` is the cap the caller or the model's default asks for, 0 where
+    nothing is generated (embeddings, reranking).
     """
 
     fixed: int
@@ -53,17 +55,21 @@ class Ask:
         return self.fixed + -(-(output_cap * self.choices * self.per_output) // SCALE)
 
     def affordable(self, available: int) -> int:
-        """The largest cap ≤ `wanted` whose ceiling fits in `available`; 0 when not even the input fits."""
-        if self.ceiling(self.wanted) <= available:
-            return self.wanted
+        """The largest cap ≤ `wanted` whose ceiling fits in `available`; negative when not even the input fits."""
         left = available - self.fixed
-        if left <= 0 or self.per_output == 0:
-            return 0
+        if left < 0:
+            return -1
+        if self.per_output == 0:
+            return self.wanted
         return min(self.wanted, left * SCALE // (self.per_output * self.choices))
 
+    @property
+    def least(self) -> int:
+        """The smallest cap worth starting with."""
+        return min(max(self.floor, 1), self.wanted)
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+
+class Standing(NamedTuple):
     """What one quota's period looks like now, micro-won."""
 
     quota: Quota
@@ -84,7 +90,10 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The narrowest hard quota. `would_fit` says that the request fits as soon as what is held now is released."""
+    """The narrowest hard quota, and what would have been needed at least.
+
+    `would_fit`: every hard quota would admit the request as soon as what is held now is released.
+    """
 
     standing: Standing
     needed: int
@@ -93,20 +102,25 @@ class Refused:
 
 def decide(ask: Ask, standings: Iterable[Standing]) -> Granted | Refused:
     """Admit, clamp or refuse. Soft quotas are passed over; a request that can cost nothing is always admitted."""
-    if ask.ceiling(ask.wanted) == 0:
+    wanted = ask.ceiling(ask.wanted)
+    if wanted == 0:
         return Granted(ask.wanted, 0)
-    tightest: Standing | None = None
-    available = 0
-    for standing in standings:
-        if standing.quota.hard and (tightest is None or standing.available < available):
-            tightest, available = standing, standing.available
-    if tightest is None:
-        return Granted(ask.wanted, ask.ceiling(ask.wanted))
+    hard = [standing for standing in standings if standing.quota.hard]
+    if not hard:
+        return Granted(ask.wanted, wanted)
+    tightest = min(hard, key=_available)
+    available = tightest.available
+    if wanted <= available:
+        return Granted(ask.wanted, wanted)
     cap = ask.affordable(available)
-    if cap >= min(ask.floor, ask.wanted) and cap > 0:
+    if cap >= ask.least:
         return Granted(cap, ask.ceiling(cap))
-    needed = ask.ceiling(min(ask.floor, ask.wanted))
-    return Refused(tightest, needed, needed <= tightest.quota.amount - tightest.posted)
+    needed = ask.ceiling(ask.least)
+    return Refused(tightest, needed, all(needed <= s.quota.amount - s.posted for s in hard))
+
+
+def _available(standing: Standing) -> int:
+    return standing.available
 
 
 def labels(scopes: Iterable[str], periods: Periods) -> list[tuple[str, str]]:

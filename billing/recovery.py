@@ -5,7 +5,8 @@
     sent   no checkpoint                   expired   the prompt, estimated, and a case: nobody knows what was generated
 
 Either way the budget is free again within a minute, every request an upstream saw has its one row, and nothing we had to
-guess passes for exact.
+guess passes for exact. Whoever seemed dead may only have been slow: the operations say how the hold was `Seen`, and change
+nothing when its owner has moved it or renewed its lease since.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import orjson
 
 from billing.card import RateCard
-from billing.holds import Case, Dimensions, Hold, Place, Settle, Void
+from billing.holds import Case, Dimensions, Hold, Place, Seen, Settle, Void
 from billing.periods import Periods
 from billing.settlement import estimate, settle
 
@@ -25,18 +26,19 @@ from billing.settlement import estimate, settle
 def resolve(row: Mapping[str, Any], card: RateCard | None, now: int) -> Void | Settle:
     """The operation that resolves a lapsed hold, from its stored row and the prices of its moment."""
     hold = hold_from(row)
+    seen = Seen(row["state"], row["lease_until"])
     if row["state"] == "open":
-        return Void(hold, "expired", now)
-    seen = orjson.loads(row["checkpoint"]) if row["checkpoint"] else None
-    output = seen["output_tokens"] if seen else 0
+        return Void(hold, "expired", now, seen)
+    delivered = orjson.loads(row["checkpoint"]) if row["checkpoint"] else None
+    output = delivered["output_tokens"] if delivered else 0
     usage = estimate(hold.input_estimate, output, "the gateway stopped")
     booking = settle(
         hold, usage, usage, card, outcome="expired", started_at=row["sent_at"] or hold.created_at, ended_at=now
     )
-    if seen is None:
+    if delivered is None:
         unknown = Case("crash_unknown", hold.id, orjson.dumps({"held": hold.amount}).decode(), ours=booking.total)
         booking = replace(booking, cases=(*booking.cases, unknown))
-    return booking
+    return replace(booking, seen=seen)
 
 
 def hold_from(row: Mapping[str, Any]) -> Hold:

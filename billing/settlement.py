@@ -23,7 +23,7 @@ import orjson
 
 from billing.card import RateCard
 from billing.charge import Charge
-from billing.holds import Case, Hold, MeterLine, Outcome, Settle
+from billing.holds import Case, Hold, MeterLine, Outcome, Quality, Settle
 from billing.money import to_krw_micro, vat_of
 from billing.quota import SCALE, Ask
 from billing.usage import TOKEN_METERS, Usage
@@ -32,6 +32,12 @@ _TOKEN_METERS = frozenset(TOKEN_METERS)
 
 #: A usage that costs more than this many times the proven ceiling is not a large bill but a wrong one.
 ABSURD = 4
+
+#: The ledger's columns hold 63 bits; what is larger was never an amount.
+_LARGEST = 2**62
+
+#: What a suspense account may be named after: the first word of the reason. Anything else is a price nobody knows.
+_KINDS = ("missing", "malformed", "inconsistent", "unknown", "absurd")
 
 #: Rounding up to ticks, to micro-won and to whole micro-won of tax: less than one each.
 _SLACK = 2
@@ -82,17 +88,24 @@ def settle(
     """What is booked for one attempt. `fallback` is our own count, for when `usage` cannot be booked."""
     charge = card.charge(usage, trust_reported=trust_reported) if card is not None else None
     reason = usage.reason
+    doubt = usage.reason if usage.quality == "suspense" else None
+    reported = usage.reported_ticks
     cases: list[Case] = []
     creditor: str | None = None
-    if charge is not None and charge.ticks is not None and _absurd(hold, charge):
-        reason = "absurd: more than four times what the request could have cost"
-        charge = replace(charge, ticks=None)
+    if reported is not None and reported > _LARGEST:
+        reported = None
+        doubt = "absurd: the provider states a charge that no ledger can hold"
+        charge = None
+    elif charge is not None and charge.ticks is not None and _absurd(hold, charge):
+        doubt = "absurd: more than four times what the request could have cost"
+        charge = None
     if charge is None or charge.ticks is None:
-        reason = reason or (charge.reason if charge is not None else None) or "no price"
+        reason = doubt or (charge.reason if charge is not None else None) or "no price"
         cases.append(Case("suspense_usage", hold.id, _detail(reason, raw_usage)))
-        creditor = f"suspense:{reason.split(':', 1)[0].split(' ', 1)[0]}"
+        kind = reason.split(":", 1)[0]
+        creditor = f"suspense:{kind if kind in _KINDS else 'unpriced'}"
         charge = card.charge(replace(fallback, quality="exact")) if card is not None else None
-    quality = "suspense" if creditor else usage.quality
+    quality: Quality = "suspense" if creditor is not None or charge is None else charge.quality
     if charge is not None and charge.differs and not creditor:
         cases.append(Case("reported_cost", hold.id, "{}", ours=charge.computed_ticks, theirs=charge.reported_ticks))
     counted = fallback.meters.get("output", 0)
@@ -118,7 +131,7 @@ def settle(
         extractor=usage.extractor,
         raw_usage=raw_usage,
         reason=reason,
-        reported_ticks=usage.reported_ticks,
+        reported_ticks=reported,
         http_status=http_status,
         provider_request_id=provider_request_id,
         upstream_model=upstream_model,
@@ -161,9 +174,11 @@ def _won(hold: Hold, charge: Charge | None) -> tuple[int | None, int]:
 
 
 def _absurd(hold: Hold, charge: Charge) -> bool:
-    """Only where a ceiling was proven: a free model has none, and a reported charge was the provider's own word."""
+    """More than a proven ceiling allows, or than the ledger holds. A free model has no ceiling."""
     won, vat = _won(hold, charge)
-    return won is not None and hold.amount > 0 and won + vat > ABSURD * hold.amount
+    if won is None or charge.ticks is None:
+        return False
+    return max(won + vat, charge.ticks) > _LARGEST or 0 < ABSURD * hold.amount < won + vat
 
 
 def _detail(reason: str, raw_usage: str | None) -> str:

@@ -51,7 +51,7 @@ _REVERSAL = text("reverses IS NOT NULL")
 _IDENTIFIED = text("provider_request_id IS NOT NULL")
 
 
-#: An ascending number given by the database; SQLite gives one only to a plain INTEGER primary key.
+#: A row's place in its table; SQLite stores rows in this order only under a plain INTEGER primary key.
 _SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -263,8 +263,9 @@ class UsageMeterRow(SQLModel, table=True):
 class JournalRow(SQLModel, table=True):
     """A balanced set of entries. `scopes` are the budgets it counts against, in `day`, `month` and `year`.
 
-    `seq` is only the order rows arrived in, for the sealer. The id is what makes booking idempotent: a usage journal has its
-    hold's id, a reversal `reversal:<journal>`. What is asked of a month's usage is asked of its events, which have that index.
+    `seq` numbers journals in the order they were committed, without a gap: what belongs to a journal is stored in that order,
+    and the sealer follows it. The id is what makes booking idempotent: a usage journal has its hold's id, a reversal
+    `reversal:<journal>`. What is asked of a month's usage is asked of its events, which have that index.
     """
 
     __tablename__ = "journal"
@@ -273,7 +274,7 @@ class JournalRow(SQLModel, table=True):
         Index("uq_journal_reverses", "reverses", unique=True, sqlite_where=_REVERSAL, postgresql_where=_REVERSAL),
         Index("ix_journal_unusual", "month", sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL),
     )
-    seq: int | None = Field(default=None, sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=True))
+    seq: int = Field(sa_column=Column(_SEQUENCE, primary_key=True, autoincrement=False))
     id: str = _text()
     kind: str = _text()
     event_id: str | None = _text_or_none()
@@ -290,11 +291,15 @@ class JournalRow(SQLModel, table=True):
 
 
 class EntryRow(SQLModel, table=True):
-    """One leg of a journal with the dimensions it is reported by."""
+    """One leg of a journal with the dimensions it is reported by; `journal_seq` is the journal's number.
+
+    Keyed by number and not by id: ids begin with the time of the request, and answers end in another order than they began, so
+    that under ids every booking would rewrite a page of its own.
+    """
 
     __tablename__ = "entry"
     __table_args__ = ({"sqlite_with_rowid": False},)
-    journal_id: str = Field(sa_column=Column(Text, primary_key=True))
+    journal_seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     n: int = Field(sa_column=Column(Integer, primary_key=True))
     account: str = _text()
     currency: str = _text()

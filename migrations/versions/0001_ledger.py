@@ -112,7 +112,7 @@ def _tables() -> None:
     )
     op.create_table(
         "entry",
-        sa.Column("journal_id", sa.Text(), nullable=False),
+        sa.Column("journal_seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
@@ -127,7 +127,7 @@ def _tables() -> None:
         sa.Column("grade", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("budget_item", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("journal_id", "n"),
+        sa.PrimaryKeyConstraint("journal_seq", "n"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -198,7 +198,7 @@ def _tables() -> None:
     _partial_index("ix_hold_live", "hold", ["lease_until"], "resolved_at IS NULL")
     op.create_table(
         "journal",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=True),
