@@ -1,13 +1,15 @@
 """What enters the ledger from files: dated prices and exchange rates. Each import adds rows; none is ever edited.
 
-The same files a second time add nothing. A file that says something else about an instant the ledger already knows is
-refused: a price that held is history, and a change of it is a new line with a later date.
+The same file a second time adds nothing. A price file that says something else about an instant the ledger already knows is
+refused: a price that held is history, and a change of it is a new line with a later date. A rate may be corrected: another
+rate for the same day is added, and counts from then on.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable
 from datetime import date
 
@@ -26,7 +28,11 @@ class ImportRefused(ValueError):
 
 
 def import_book(tx: Tx, book: PriceBook, *, origin: str, ids: Callable[[], str], at: int, by: str) -> int:
-    """Store every price of the book that is not stored yet, as one version. Returns how many were new."""
+    """Store every price of the book that is not stored yet, as one version. Returns how many were new.
+
+    Raises ImportRefused when the book prices something differently that the ledger knows, and then stores nothing.
+    """
+    tx.lock("price_book")
     if tx.has_price_book(book.version):
         return 0
     known = tx.price_identities()
@@ -37,7 +43,7 @@ def import_book(tx: Tx, book: PriceBook, *, origin: str, ids: Callable[[], str],
         stored = known.get(_identity(price))
         if stored is None:
             new.append(row)
-        elif stored != (price.id, price.unit_price_pico):
+        elif stored != (price.id, price.unit_price_pico, price.currency):
             raise ImportRefused(
                 f"{price.key}: {price.meter} from {price.valid_from:%Y-%m-%d} is in the ledger with another price. "
                 "Leave that line as it was and add a new one with a later valid_from."
@@ -84,45 +90,79 @@ _FX_COLUMNS = ("date", "base", "quote", "rate", "kind", "source")
 
 
 def read_rates(text: str) -> list[FxRate]:
-    """A CSV with the columns date,base,quote,rate,kind,source. Imported rates count as confirmed: finance imported them."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    missing = [column for column in _FX_COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise ImportRefused(
-            f"the first line must name the columns {','.join(_FX_COLUMNS)}; missing: {','.join(missing)}"
-        )
-    rates: list[FxRate] = []
-    for number, row in enumerate(reader, 2):
-        try:
-            rate = FxRate(
-                rate_e6=scaled((row["rate"] or "").strip().replace(",", ""), 6),
-                effective_date=date.fromisoformat((row["date"] or "").strip()),
-                kind=(row["kind"] or "").strip(),
-                source=(row["source"] or "").strip(),
-                confirmed=True,
-                base=(row["base"] or "").strip(),
-                quote=(row["quote"] or "").strip(),
-            )
-        except (ValueError, TypeError) as error:
+    """A CSV with the columns date,base,quote,rate,kind,source. Imported rates count as confirmed: finance imported them.
+
+    Raises ImportRefused naming the line.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    rates: dict[tuple[str, str, str, date], tuple[FxRate, int]] = {}
+    try:
+        missing = [column for column in _FX_COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
             raise ImportRefused(
-                f"line {number}: {error}. Write date as YYYY-MM-DD and rate as a decimal number."
-            ) from None
-        if rate.rate_e6 <= 0 or not rate.kind or not rate.source or len(rate.base) != 3 or rate.quote != "KRW":
-            raise ImportRefused(f"line {number}: rate must be positive, quote KRW, kind and source filled in.")
-        rates.append(rate)
+                f"the first line must name the columns {','.join(_FX_COLUMNS)}; missing: {','.join(missing)}"
+            )
+        for row in reader:
+            rate, number = _rate(row, reader.line_num), reader.line_num
+            known, line = rates.setdefault(_day_of(rate), (rate, number))
+            if known != rate:
+                raise ImportRefused(f"line {number}: line {line} has another rate for that day. Keep one of them.")
+    except csv.Error as error:
+        raise ImportRefused(f"line {reader.line_num}: {error}. Save the file as plain CSV.") from None
     if not rates:
         raise ImportRefused("the file has no rates")
-    return rates
+    return [rate for rate, _ in rates.values()]
+
+
+def _rate(row: dict[str, str | None], number: int) -> FxRate:
+    if None in row or None in row.values():
+        raise ImportRefused(f"line {number}: not as many values as columns. Put a value with a comma in quotes.")
+    given = {name: (value or "").strip() for name, value in row.items()}
+    try:
+        rate = FxRate(
+            rate_e6=scaled(given["rate"].replace(",", ""), 6),
+            effective_date=date.fromisoformat(given["date"]),
+            kind=given["kind"],
+            source=given["source"],
+            confirmed=True,
+            base=given["base"],
+            quote=given["quote"],
+        )
+    except ValueError as error:
+        raise ImportRefused(f"line {number}: {error}. Write date as YYYY-MM-DD and rate as a decimal number.") from None
+    if not 0 < rate.rate_e6 < _RATE_LIMIT:
+        raise ImportRefused(f"line {number}: a rate of {given['rate']} is no rate. Write won per unit of the currency.")
+    if not rate.kind or not rate.source:
+        raise ImportRefused(f"line {number}: kind and source say which rate it is and where it was seen. Fill them in.")
+    if not _CURRENCY.fullmatch(rate.base) or rate.base == "KRW" or rate.quote != "KRW":
+        raise ImportRefused(
+            f"line {number}: {rate.base}/{rate.quote} is not kept. Write won (KRW) per unit of another one."
+        )
+    return rate
+
+
+#: A million won for one unit: no currency is worth that much, and the column would hold more.
+_RATE_LIMIT = 10**12
+
+_CURRENCY = re.compile("[A-Z]{3}")
+
+
+def _day_of(rate: FxRate) -> tuple[str, str, str, date]:
+    return (rate.base, rate.quote, rate.kind, rate.effective_date)
 
 
 def import_rates(tx: Tx, rates: Iterable[FxRate], *, at: int, by: str) -> int:
-    """Append the rates; a later one for the same day supersedes the earlier. Returns how many."""
-    rows = [
-        (r.base, r.quote, r.rate_e6, r.kind, r.effective_date.isoformat(), r.source, int(r.confirmed), at, by)
-        for r in rates
-    ]
-    tx.run(tx.sql.insert_fx_rates, rows)
-    return len(rows)
+    """Append what the ledger does not say already; a later row for the same day supersedes the earlier. Returns how many."""
+    tx.lock("fx_rate")
+    known = {_day_of(rate): rate for rate in stored_rates(tx)}
+    new = [rate for rate in rates if known.get(_day_of(rate)) != rate]
+    tx.add_rates(
+        [
+            (r.base, r.quote, r.rate_e6, r.kind, r.effective_date.isoformat(), r.source, int(r.confirmed), at, by)
+            for r in new
+        ]
+    )
+    return len(new)
 
 
 def stored_rates(tx: Tx) -> list[FxRate]:

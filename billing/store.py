@@ -52,7 +52,8 @@ class _Batch:
         names = ", ".join(self.names)
         if postgresql:
             typed = ", ".join(f"{name} {kind}" for name, kind in columns)
-            body = statement.replace("{rows}", " ".join(("SELECT", names, "FROM v"))) if insert else statement
+            # Names of our own columns.
+            body = statement.replace("{rows}", f"SELECT {names} FROM v") if insert else statement
             self._text = f"WITH v AS (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r({typed})) {body}"
         else:
             # A plain list of VALUES costs a third less than the detour through a named set.
@@ -105,6 +106,7 @@ class Statements:
         def insert(model: type[SQLModel], *, skip: tuple[str, ...] = (), conflict: str = "") -> _Batch:
             columns = [(c.name, _kind(c)) for c in _table(model).columns if c.name not in skip]
             names = ", ".join(name for name, _ in columns)
+            # Names of our own tables and columns, and one of the conflict clauses below.
             statement = f"INSERT INTO {_table(model).name} ({names}) {{rows}}{conflict}"
             return _Batch(columns, statement, postgresql=postgresql, insert=True)
 
@@ -150,6 +152,10 @@ class Statements:
             (("id", "text"),),
             f"SELECT {_names(tables.JournalRow, 'j')} FROM v JOIN journal j ON j.id = v.id",
         )
+        # Names of our own columns.
+        self.journals_after = (
+            f"SELECT {_names(tables.JournalRow, 'j')} FROM journal j WHERE j.seq > ? ORDER BY j.seq LIMIT ?"
+        )
         self.reversals = batch(
             (("id", "text"),),
             "SELECT j.reverses, j.actor, j.created_at FROM v JOIN journal j "
@@ -169,9 +175,17 @@ class Statements:
             f"SELECT {_names(tables.UsageMeterRow, 'm')} FROM v JOIN usage_meter m ON m.event_id = v.id "
             "ORDER BY m.event_id, m.seq",
         )
+        self.holds = batch(
+            (("id", "text"),),
+            f"SELECT {_names(tables.HoldRow, 'h')} FROM v JOIN hold h ON h.id = v.id",
+        )
+        self.seals = batch(
+            (("id", "text"),),
+            "SELECT s.row_id, s.seq, s.prev_hash, s.hash FROM v JOIN seal s ON s.chain = 'books' AND s.row_id = v.id",
+        )
         self.insert_seals = insert(tables.SealRow)
         self.insert_price_books = insert(tables.PriceBookRow)
-        self.insert_prices = insert(tables.PriceRow, conflict=ignore)
+        self.insert_prices = insert(tables.PriceRow)
         self.insert_fx_rates = insert(tables.FxRateRow, skip=("id",))
 
 
@@ -305,6 +319,10 @@ class Tx:
             (after, limit),
         )
 
+    def journals_after(self, after: int, limit: int) -> list[Row]:
+        """Whole rows of the journals past that number, in order."""
+        return self.query(self.sql.journals_after, (after, limit))
+
     def journal_seq(self, journal_id: str) -> int:
         rows = self.query("SELECT seq FROM journal WHERE id = ?", (journal_id,))
         return int(rows[0][0]) if rows else 0
@@ -324,13 +342,13 @@ class Tx:
 
     # -- prices and rates -------------------------------------------------------------------------------------------
 
-    def price_identities(self) -> dict[tuple[str, str, int, int, str, int], tuple[str, int]]:
-        """(key, meter, tier above, tier from, conditions, valid from) → (price id, unit price) of every stored price."""
+    def price_identities(self) -> dict[tuple[str, str, int, int, str, int], tuple[str, int, str]]:
+        """(key, meter, tier above, tier from, conditions, valid from) → (price id, unit price, currency) of every price."""
         rows = self.query(
             "SELECT price_key, meter, coalesce(tier_gt, -1), coalesce(tier_ge, -1), conditions, valid_from, "
-            "id, unit_price_pico FROM price"
+            "id, unit_price_pico, currency FROM price"
         )
-        return {(key, meter, gt, ge, when, since): (id_, pico) for key, meter, gt, ge, when, since, id_, pico in rows}
+        return {tuple(row[:6]): tuple(row[6:]) for row in rows}
 
     def has_price_book(self, version: str) -> bool:
         return bool(self.query("SELECT 1 FROM price_book WHERE version = ?", (version,)))

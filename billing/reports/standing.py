@@ -9,41 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from billing.periods import Periods
 from billing.quota import Quota, Standing
 
-_QUOTAS = text(
-    "SELECT scope, period, amount, hard FROM quota WHERE amount IS NOT NULL AND scope IN :scopes AND id IN "
-    "(SELECT max(id) FROM quota WHERE scope IN :scopes GROUP BY scope, period) ORDER BY scope, period"
-).bindparams(bindparam("scopes", expanding=True))
+_QUERY = """
+SELECT q.scope, q.period, q.amount, q.hard, coalesce(c.posted, 0), coalesce(c.held, 0)
+FROM quota q LEFT JOIN counter c ON c.scope = q.scope
+     AND c.period = CASE q.period WHEN 'day' THEN :day WHEN 'month' THEN :month ELSE :year END
+WHERE q.amount IS NOT NULL AND q.id IN (SELECT max(id) FROM quota {among} GROUP BY scope, period)
+ORDER BY q.scope, q.period
+"""
 
-_COUNTERS = text(
-    "SELECT scope, period, posted, held FROM counter WHERE scope IN :scopes AND period IN :periods"
-).bindparams(bindparam("scopes", expanding=True), bindparam("periods", expanding=True))
+_EVERY = text(_QUERY.replace("{among}", ""))
+_AMONG = text(_QUERY.replace("{among}", "WHERE scope IN :scopes")).bindparams(bindparam("scopes", expanding=True))
 
 
 def standings(connection: Connection, scopes: Sequence[str], periods: Periods) -> list[Standing]:
     """One per quota in force; a scope without quotas has none."""
-    quotas = [
-        Quota(scope, period, amount, bool(hard))
-        for scope, period, amount, hard in connection.execute(_QUOTAS, {"scopes": list(scopes)})
-    ]
-    labels = [periods.day, periods.month, periods.year]
-    counters = {
-        (scope, period): (posted, held)
-        for scope, period, posted, held in connection.execute(_COUNTERS, {"scopes": list(scopes), "periods": labels})
-    }
-    found: list[Standing] = []
-    for quota in quotas:
-        label = periods.label(quota.period)
-        posted, held = counters.get((quota.scope, label), (0, 0))
-        found.append(Standing(quota, label, posted, held))
-    return found
+    return _standings(connection, _AMONG, periods, scopes=list(scopes))
 
 
 def every(connection: Connection, periods: Periods) -> list[Standing]:
     """One per quota in force, of any scope."""
-    scopes = [scope for (scope,) in connection.execute(text("SELECT DISTINCT scope FROM quota ORDER BY scope"))]
-    return standings(connection, scopes, periods) if scopes else []
+    return _standings(connection, _EVERY, periods)
+
+
+def _standings(connection: Connection, query: TextClause, periods: Periods, **more: object) -> list[Standing]:
+    return [
+        Standing(Quota(scope, period, amount, bool(hard)), periods.label(period), posted, held)
+        for scope, period, amount, hard, posted, held in connection.execute(query, {**periods._asdict(), **more})
+    ]
