@@ -60,6 +60,15 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What of a model somebody has confirmed: the upstream's name for it, its window, the price in force now."""
+
+    name: bool = True
+    window: bool = True
+    price: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """What staff pick. `destination` is the most exposed place its text may go; `usable` the deployments to try now."""
 
@@ -77,6 +86,7 @@ class Model:
     destination: Destination
     available: bool
     reason: Label | None
+    confirmed: Seen = Seen()
 
 
 _UNCONFIRMED_MODEL = Label(
@@ -124,8 +134,11 @@ class Catalog:
 
 def _model(settings: Settings, book: Prices, at: datetime, given: ModelConfig) -> Model:
     deployments = tuple(_deployment(settings, book, at, deployment) for deployment in given.deployments)
-    usable = tuple(deployment for deployment in deployments if deployment.available) if given.confirmed else ()
-    reason = None if usable else deployments[0].reason if given.confirmed else _UNCONFIRMED_MODEL
+    known = given.confirmed.name and given.confirmed.window
+    usable = tuple(deployment for deployment in deployments if deployment.available) if known else ()
+    unknown = given.confirmed.reason or _UNCONFIRMED_MODEL
+    reason = None if usable else deployments[0].reason if known else unknown
+    priced = any(_price_reason(book, deployment.price_key, at) is None for deployment in deployments)
     return Model(
         name=given.name,
         title=given.title,
@@ -141,6 +154,7 @@ def _model(settings: Settings, book: Prices, at: datetime, given: ModelConfig) -
         destination=max((d.destination for d in deployments), key=DESTINATIONS.index),
         available=bool(usable),
         reason=reason,
+        confirmed=Seen(given.confirmed.name, given.confirmed.window, priced),
     )
 
 

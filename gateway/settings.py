@@ -27,7 +27,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Destination = Literal["inside", "government", "domestic", "foreign"]
@@ -191,6 +200,23 @@ Capability = Literal[
 ]  # fmt: skip
 
 
+class Confirmed(Section):
+    """Whether somebody has seen the upstream's name for a model and its window, and where: `source` with the day it was read.
+
+    Both stand for whoever reads the list: a model with an unconfirmed name or window is shown and not offered. What its price
+    is worth stands with the price. `confirmed: false` is short for neither.
+    """
+
+    name: bool = True
+    window: bool = True
+    source: str | None = None
+    reason: Label | None = None
+
+
+def _confirmed(given: object) -> object:
+    return {"name": given, "window": given} if isinstance(given, bool) else given
+
+
 class ModelConfig(Section):
     """What staff pick. `grade` is the highest data grade it may take; a hold is computed from `max_output`, the default cap."""
 
@@ -204,7 +230,7 @@ class ModelConfig(Section):
     max_output: int = Field(gt=0)
     deployments: tuple[DeploymentConfig, ...] = Field(min_length=1)
     fallbacks: tuple[str, ...] = ()
-    confirmed: bool = True
+    confirmed: Annotated[Confirmed, BeforeValidator(_confirmed)] = Confirmed()
 
 
 class Policies(Section):
@@ -476,7 +502,8 @@ def _section(path: Path_) -> type[Section]:
     """The grammar of the block at `path`; indexes and provider names do not matter."""
     named: dict[str, type[Section]] = {
         "organisation": Organisation, "providers": ProviderConfig, "tax": Tax, "models": ModelConfig, "title": Label,
-        "use": Label, "deployments": DeploymentConfig, "policies": Policies, "limits": Limits, "web": Web,
+        "use": Label, "reason": Label, "confirmed": Confirmed, "deployments": DeploymentConfig, "policies": Policies,
+        "limits": Limits, "web": Web,
     }  # fmt: skip
     for part in reversed(path):
         if isinstance(part, str) and part in named:

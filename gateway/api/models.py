@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -45,4 +46,5 @@ def described(model: Model) -> dict[str, Any]:
         "capabilities": sorted(model.capabilities),
         "context_window": model.context,
         "max_output": model.max_output,
+        "confirmed": asdict(model.confirmed),
     }

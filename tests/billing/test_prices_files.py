@@ -35,12 +35,15 @@ def test_local_models_cost_nothing_and_that_is_confirmed() -> None:
         assert card.charge(Usage({"input": 10**6, "output": 10**6, "cache_read": 5}, "test/1")).ticks == 0
 
 
-# Two sources agree on these: USD per million tokens in and out.
+# Two sources agree on these, or a vendor's page and a price map: USD per million tokens in and out.
 AGREED = {
     "openai/gpt-5": ("1.25", "10"),
     "openai/gpt-5-mini": ("0.25", "2"),
     "openai/gpt-4o": ("2.5", "10"),
     "anthropic/claude-sonnet-4-5": ("3", "15"),
+    "anthropic/claude-sonnet-5-5": ("2", "10"),
+    "anthropic/claude-opus-5-5": ("4", "20"),
+    "anthropic/claude-haiku-5-5": ("0.1", "0.5"),
     "google/gemini-2.5-flash": ("0.3", "2.5"),
     "google/gemini-2.5-pro": ("1.25", "10"),
     "perplexity/sonar": ("1", "1"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from billing.pricing import NoPrice
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, Seen
 from gateway.errors import UnknownModel
 from gateway.settings import Settings, load_settings
 
@@ -34,6 +34,13 @@ models:
       - {provider: near, model: m2, price: near/m2}
   - {name: inside, title: {ko: 안, en: In}, grade: S, context: 9, max_output: 9, capabilities: [chat, tools],
      deployments: [{provider: here, model: m, price: here/m}]}
+  - name: half-known
+    title: {ko: 절반, en: Half}
+    grade: S
+    context: 9
+    max_output: 9
+    confirmed: {window: false, source: hearsay, reason: {ko: 창 크기를 재지 않았습니다., en: Nobody measured its window.}}
+    deployments: [{provider: here, model: m, price: here/m}]
   - {name: doubtful, title: {ko: 미확인, en: Doubtful}, grade: S, context: 9, max_output: 9, confirmed: false,
      deployments: [{provider: here, model: m, price: here/m}]}
 """
@@ -118,12 +125,18 @@ def test_a_name_or_window_nobody_confirmed_keeps_a_model_back(load: Callable[[di
     assert not doubtful.available
     assert doubtful.reason is not None
     assert "confirmed" in doubtful.reason.en
+    assert doubtful.confirmed == Seen(name=False, window=False)
+    half = catalog.resolve("half-known")
+    assert not half.available
+    assert half.confirmed == Seen(window=False)
+    assert half.reason is not None
+    assert half.reason.en == "Nobody measured its window."
 
 
 def test_models_are_listed_in_the_order_of_the_file(load: Callable[[dict[str, str]], Settings]) -> None:
     catalog = Catalog.build(load({}), Book({}), NOW)
-    assert [model.name for model in catalog] == ["two-places", "inside", "doubtful"]
-    assert len(catalog) == 3
+    assert [model.name for model in catalog] == ["two-places", "inside", "half-known", "doubtful"]
+    assert len(catalog) == 4
 
 
 @pytest.mark.parametrize(("asked", "hint"), [("insde", "Did you mean 'inside'?"), ("claude", "GET /v1/models")])

@@ -124,6 +124,8 @@ def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> Non
         ("destination: government}", "destination: government, ca_file: none.pem}", [":4:", "no such file: none.pem"]),
         ("destination: government}", "destination: government, tax: {rate_bp: 1000}}", ["a rate without a treatment"]),
         ("destination: government}", "destination: government, family: openai}", ["is not a usage family"]),
+        ("    grade: O", "    grade: O\n    confirmed: {nam: true}", [":10:", "unknown key", "did you mean `name`?"]),
+        ("    grade: O", "    grade: O\n    confirmed: {window: maybe}", [":10:", "models[0].confirmed.window"]),
         ("organisation:", "limits: {body_mb: 0}\norganisation:", [":1:", "limits.body_mb", "greater than or equal to 1"]),
         ("organisation:", "web: {trusted_proxies: [proxy]}\norganisation:", [":1:", "'proxy' is not a network"]),
         ("organisation:", "database_url: mysql://x\norganisation:", [":1:", "not a database address"]),
