@@ -460,6 +460,15 @@ def _at(config: Path, lines: Mapping[Path_, int], problem: _Problem) -> str:
     return f"{config}:{lines[known]}: {_spell(problem.path)}: {problem.what} → {problem.remedy}"
 
 
+def whereabouts(config: Path, path: Path_) -> str:
+    """`file:line: path`, for a complaint by somebody who sees only what was read; without the line where it has changed since."""
+    try:
+        _, lines = _read(config)
+    except ConfigError:
+        return f"{config}: {_spell(path)}"
+    return f"{config}:{lines[path]}: {_spell(path)}" if path in lines else f"{config}: {_spell(path)}"
+
+
 def _spell(path: Path_) -> str:
     """("models", 0, "grade") → models[0].grade"""
     text = ""

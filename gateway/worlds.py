@@ -11,9 +11,10 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 from billing.book import Book
-from billing.fx import FxTable
+from billing.fx import FxTable, NoRate
 from billing.fx import load as seed_rates
 from billing.imports import ImportRefused, import_book, stored_rates
 from billing.periods import Calendar, from_us
@@ -25,7 +26,7 @@ from gateway.catalog import Catalog
 from gateway.exchange import World
 from gateway.providers import registry
 from gateway.providers.base import Provider
-from gateway.settings import ConfigError, Settings, load_settings
+from gateway.settings import ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
 from policies.chain import Chain
 from policies.rules.data_grade import DataGrade
@@ -85,31 +86,45 @@ class Worlds:
         if imported.is_dir():
             extra.append(imported)
         prices: PriceBook = load_prices(None, extra)
-        import_book(tx, prices, origin="price files", ids=self._ids, at=self._clock(), by="serve")
         start = settings.organisation.fiscal_year_starts
+        calendar = Calendar(settings.zone, (int(start[:2]), int(start[3:])))
+        fx = self._rates(tx)
+        _refuse_without_rate(prices, fx, calendar.periods(self._clock()).day)
+        catalog = Catalog.build(settings, prices, from_us(self._clock()))
+        chain = Chain((DataGrade(settings.policies.government_grade),), settings.policies.on_error)
+        fresh = self._providers(settings)
+        # Everything read: from here on nothing may refuse, for a price once stored and a connection once closed stay so.
+        import_book(tx, prices, origin="price files", ids=self._ids, at=self._clock(), by="serve")
         return World(
             settings=settings,
-            catalog=Catalog.build(settings, prices, from_us(self._clock())),
-            providers=self._providers(settings),
+            catalog=catalog,
+            providers=self._take(fresh),
             book=prices,
-            fx=self._rates(tx),
-            calendar=Calendar(settings.zone, (int(start[:2]), int(start[3:]))),
-            chain=Chain((DataGrade(settings.policies.government_grade),), settings.policies.on_error),
+            fx=fx,
+            calendar=calendar,
+            chain=chain,
         )
 
     def _rates(self, tx: Tx) -> FxTable:
         self._fx_version = tx.newest_fx()
         return FxTable([*seed_rates(), *stored_rates(tx)])
 
-    def _providers(self, settings: Settings) -> dict[str, Provider]:
+    def _providers(self, settings: Settings) -> dict[str, tuple[ProviderSettings, Provider]]:
         """Unchanged providers keep their connections; the others are built anew, all of them before any is used."""
         fresh: dict[str, tuple[ProviderSettings, Provider]] = {}
         for name, given in settings.providers.items():
             old = self._built.get(name)
             if old is not None and old[0] == given:
                 fresh[name] = old
-            else:
+                continue
+            try:
                 fresh[name] = (given, registry.build(given, faults=settings.scripted_faults))
+            except (ValueError, OSError) as error:
+                where = whereabouts(settings.config, ("providers", name))
+                raise ConfigError([f"{where}: {error} → correct this block / 이 공급자 설정을 고치십시오"]) from error
+        return fresh
+
+    def _take(self, fresh: dict[str, tuple[ProviderSettings, Provider]]) -> dict[str, Provider]:
         for name, (_, provider) in self._built.items():
             if fresh.get(name, (None, None))[1] is not provider:
                 self._close_later(provider)
@@ -128,3 +143,15 @@ class Worlds:
         task = loop.create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _refuse_without_rate(prices: PriceBook, fx: FxTable, day: str) -> None:
+    """A price in a currency that nothing converts to won would be known only once it is spent."""
+    for currency in sorted({price.currency for price in prices.prices} - {"KRW"}):
+        try:
+            fx.at(date.fromisoformat(day), base=currency)
+        except NoRate:
+            raise ImportRefused(
+                f"there are prices in {currency} and no {currency}/KRW rate for {day}: import one with "
+                "`haechi fx import FILE` / 환율이 없습니다. 환율을 먼저 등록하십시오."
+            ) from None

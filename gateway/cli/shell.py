@@ -121,6 +121,14 @@ def _explain(error: Exception) -> tuple[str, str] | None:
 
         if isinstance(error, ConfigError):
             return "config_refused", str(error)
+    if "billing.imports" in sys.modules:
+        from billing.imports import ImportRefused  # noqa: PLC0415 – only where it can have been raised
+        from billing.prices import PriceFileError  # noqa: PLC0415 – only where it can have been raised
+
+        if isinstance(error, PriceFileError):
+            return "price_file_refused", str(error)
+        if isinstance(error, ImportRefused):
+            return "import_refused", str(error)
     if "gateway.database" in sys.modules:
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 – only where it can have been raised
 

@@ -1,0 +1,142 @@
+"""What a running gateway does when its files are changed under it: it takes all of the new, or keeps all of the old."""
+
+from __future__ import annotations
+
+import copy
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flows.harness import Gateway, Town, eventually
+
+PRICED = """\
+provider: acme
+currency: USD
+valid_from: 2026-01-01
+source: contract 7/2026
+confirmed: true
+prices:
+  - key: acme/model
+    per_million: {input: "1", output: "4"}
+"""
+
+
+@pytest.fixture(scope="module")
+def prices(place: Town) -> Path:
+    folder = place.folder / "prices"
+    folder.mkdir()
+    (folder / "acme.yaml").write_text(PRICED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(place: Town, prices: Path) -> Gateway:
+    return place.gateway(HAECHI_PRICES=str(prices))
+
+
+def hang_up(running: Gateway, says: str) -> str:
+    """SIGHUP; what it then logs, from that moment on, once `says` is in it."""
+    before = running.process.err.stat().st_size
+    running.process.signal(signal.SIGHUP)
+
+    def logged() -> str:
+        with running.process.err.open("rb") as log:
+            log.seek(before)
+            text = log.read().decode()
+        return text if says in text else ""
+
+    return eventually(logged, what=f"{says!r} in the log")
+
+
+def first(config: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(model for model in config["models"] if model["name"] == name)
+
+
+# Each row: what an operator gets wrong, and what the log has to say about it.
+BAD_CONFIG: list[Any] = [
+    pytest.param(
+        lambda c: first(c, "plain")["deployments"][0].update(provider="nobody"),
+        ["config.yaml:", "no provider is called 'nobody'", "add it under `providers`"],
+        id="a missing provider",
+    ),
+    pytest.param(
+        lambda c: first(c, "guarded").update(fallbacks=["abroad"]),
+        ["config.yaml:", "takes grade O, lower than S", "same or a higher grade"],
+        id="a fallback into a lower grade",
+    ),
+    pytest.param(
+        lambda c: first(c, "reserve").update(fallbacks=["guarded"]),
+        ["config.yaml:", "goes round: guarded → reserve → guarded", "remove one"],
+        id="fallbacks that go round",
+    ),
+    pytest.param(
+        lambda c: c["providers"]["near"].update(kind="telepathy"),
+        ["config.yaml:", "providers.near", "unknown kind 'telepathy'"],
+        id="a kind nobody has",
+    ),
+]
+BAD_PRICES: list[Any] = [
+    pytest.param(
+        PRICED.replace('"1"', '"-1"'), ["bad.yaml:8:", "negative", "a price is 0 or more"], id="a negative price"
+    ),
+    pytest.param(
+        PRICED.replace("input:", "inptu:"), ["bad.yaml:8:", "unknown meter inptu", "use one of"], id="an unknown meter"
+    ),
+    pytest.param(
+        PRICED.replace("USD", "EUR"), ["bad.yaml:2:", "unknown currency EUR", "KRW, USD"], id="a currency without a rate"
+    ),
+    pytest.param(
+        PRICED, ["bad.yaml:7:", "has a list from 2026-01-01", "acme.yaml:7", "later valid_from"], id="the same instant"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "says"), BAD_CONFIG)
+def test_a_spoilt_configuration_changes_nothing(
+    place: Town, running: Gateway, spoil: Callable[[dict[str, Any]], None], says: list[str]
+) -> None:
+    good = place.config.read_text()
+    changed = yaml.safe_load(good)
+    changed["models"] = [m for m in changed["models"] if m["name"] != "drained"]
+    spoil(changed)
+    place.config.write_text(yaml.safe_dump(changed, allow_unicode=True, sort_keys=False))
+    try:
+        logged = hang_up(running, "the old one stays")
+        assert all(words in logged for words in says), logged
+        # What else the file said is not taken either.
+        assert running.chat(model="drained", max_tokens=5).status == 200
+        assert running.chat(model="inside", max_tokens=5).status == 200
+    finally:
+        place.config.write_text(good)
+
+
+@pytest.mark.parametrize(("text", "says"), BAD_PRICES)
+def test_a_spoilt_price_file_changes_nothing(
+    place: Town, running: Gateway, prices: Path, text: str, says: list[str]
+) -> None:
+    stored = place.rows("SELECT COUNT(*) AS n FROM price")
+    (prices / "bad.yaml").write_text(text)
+    (prices / "aaa-good.yaml").write_text(PRICED.replace("acme", "another"))
+    try:
+        logged = hang_up(running, "the old one stays")
+        assert all(words in logged for words in says), logged
+        assert place.rows("SELECT COUNT(*) AS n FROM price") == stored
+        assert running.chat(model="inside", max_tokens=5).status == 200
+    finally:
+        (prices / "bad.yaml").unlink()
+        (prices / "aaa-good.yaml").unlink()
+
+
+def test_a_good_file_is_taken_whole(place: Town, running: Gateway) -> None:
+    """A model is added with the price it has had all along, and is there for the next request."""
+    added = {**copy.deepcopy(first(place.settings, "free")), "name": "newcomer"}
+    place.settings["models"].append(added)
+    place.settings["models"] = [m for m in place.settings["models"] if m["name"] != "locked"]
+    place.write_config()
+    hang_up(running, "configuration reloaded")
+    assert running.chat(model="newcomer", max_tokens=5).status == 200
+    assert running.chat(model="locked", max_tokens=5).status == 404
+    place.books_agree()
