@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
-from gateway.api import health, me, session
+from gateway.api import health, me, session, start
 from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
 from gateway.api.openai_chat import chat_completions
@@ -122,6 +122,7 @@ class App:
         settings = self.settings
         add_refusals(pages)
         health.add(pages, self)
+        pages.include_router(start.router(settings.web.frame_ancestors))
         secret = settings.secrets.session_key.get_secret_value()
         directory = Directory(self.engine, settings.secrets.pepper.get_secret_value(), self.clock, self._ids)
         sessions = Sessions(self.engine, secret, self.clock, self._ids)

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 OPEN = {
     ("GET", "/healthz"),  # a load balancer has no key
     ("GET", "/readyz"),
+    ("GET", "/"),  # the start page's files: the same for everybody, and nothing about anybody
+    ("GET", "/start/app.js"),
+    ("GET", "/start/style.css"),
 }
 #: Where a credential is asked for: it answers 401 to a wrong password, and to nothing else.
 SIGN_IN = {("POST", "/api/session")}
