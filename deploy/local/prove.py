@@ -189,10 +189,11 @@ CASES = (
         options={"max_tokens": 24},
     ),
     Case("A cap of five tokens, Korean", "봄에 대한 짧은 시를 써 주십시오.", options={"max_tokens": 5}),
+    # This base model writes its template's own marks as text; one of them is as good a stop word as any.
     Case(
         "A stop word",
         "Count from one to ten: one, two, three, four,",
-        options={"max_tokens": 40, "stop": ["five", "three"]},
+        options={"max_tokens": 40, "stop": ["<|im_start|>"]},
     ),
     Case(
         "A client that leaves in the middle of a stream",
@@ -314,7 +315,7 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> list[str]:
 
 
 def excerpt(text: str, length: int = 60) -> str:
-    flat = " ".join(text.split()).replace("|", "¦").replace("`", "'")
+    flat = " ".join(text.split()).replace("`", "'")
     return f"`{flat[:length]}{'…' if len(flat) > length else ''}`" if flat else "(nothing)"
 
 
@@ -385,6 +386,11 @@ def prove_case(place: Place, who: Person, case: Case, verdict: Verdict) -> list[
                 ("the gateway's meters (its own estimate: no usage came)", sent, got),
             ],
         )
+        page += [
+            "Nobody was left to tell the usage, so the gateway counted what it had sent and delivered with a tokeniser that is not",
+            "this model's, and the ledger says `estimated`.",
+            "",
+        ]
         checks += [
             verdict.agree(
                 "outcome and quality", ("aborted", "estimated"), (books.event["outcome"], books.event["quality"])
@@ -417,10 +423,12 @@ def agree_with_client(case: Case, answer: Answer, books: Booked, verdict: Verdic
             )
         ]
     assert answer.usage is not None
-    usage = (answer.usage["prompt_tokens"], answer.usage["completion_tokens"])
+    told = f"{answer.usage['prompt_tokens']} + {answer.usage['completion_tokens']}"
     return [
-        verdict.agree("usage told to the client", usage, (books.count("input", "cache_read"), books.count("output"))),
-        verdict.agree("won told to the client", Decimal(answer.cost or "-1"), Decimal(total(books)).scaleb(-6)),
+        verdict.agree(
+            "usage told to the client", told, f"{books.count('input', 'cache_read')} + {books.count('output')}"
+        ),
+        verdict.agree("won told to the client", answer.cost, won(total(books))),
     ]
 
 
@@ -434,9 +442,9 @@ def money(books: Booked, verdict: Verdict, checks: list[str]) -> list[str]:
         exact += line["quantity"] * price
         lines.append((line["meter"], line["quantity"], f"₩{price.normalize():f}", line["amount_ticks"]))
     page = table(("meter", "quantity", "price of one", "ticks (₩0.000001)"), lines)
-    page += table(
-        ("journal line", "account", "won"),
-        [(entry["n"], f"`{entry['account']}`", won(entry["amount"])) for entry in books.entries],
+    entries = [(entry["n"], f"`{entry['account']}`", won(entry["amount"])) for entry in books.entries]
+    page += (
+        table(("journal line", "account", "won"), entries) if entries else ["No journal lines: nothing is owed.", ""]
     )
     page += [
         f"booked ₩{won(total(books))} (held before it left: ₩{won(held(books))}), price list `{event['price_version'][:12]}`",
@@ -508,7 +516,7 @@ def prove_books(place: Place, people: list[Person], verdict: Verdict) -> list[st
         checks += [
             verdict.agree(f"requests of `{who.email}`", sums["requests"], row["requests"]),
             verdict.agree(f"tokens of `{who.email}`", sums["tokens"], row["tokens"]),
-            verdict.agree(f"won of `{who.email}`", Decimal(sums["won"]).scaleb(-6), Decimal(row["krw"])),
+            verdict.agree(f"won of `{who.email}`", won(sums["won"]), row["krw"]),
         ]
     page += ["```console", "$ haechi verify", place.haechi("verify", ok=False), "```", ""]
     whole = json.loads(place.haechi("verify", "--json", ok=False))
