@@ -387,8 +387,8 @@ def prove_case(place: Place, who: Person, case: Case, verdict: Verdict) -> list[
             ],
         )
         page += [
-            "Nobody was left to tell the usage, so the gateway counted what it had sent and delivered with a tokeniser that is not",
-            "this model's, and the ledger says `estimated`.",
+            "Nobody was left to tell the usage, so the gateway counted what it had sent and delivered with a tokeniser that is",
+            "not this model's, and the ledger says `estimated`.",
             "",
         ]
         checks += [
