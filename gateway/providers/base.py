@@ -4,7 +4,8 @@
          └─▶ Provider.stream(call) ──▶ Stream  (batches of SSE payloads, until it ends or breaks)
 
 Everything that leaves a provider is in the OpenAI chat-completions wire shape: it is the shape most upstreams speak,
-and so most bytes are handed on exactly as they were read. A provider that speaks another dialect translates in its own file.
+and so most bytes are handed on exactly as they were read. A provider that speaks another dialect translates in its own file,
+and keeps the usage as its vendor wrote it beside the answer: money is computed from that, never from a translation.
 Failures are `ProviderError`s, never exceptions of a client library.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 
@@ -70,14 +72,24 @@ class ProviderError(Exception):
         self.detail = detail[:500]
 
 
+#: What a reader of usage may need beside it, where there is nothing.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: `body` is chat.completion JSON, byte for byte as the upstream sent it where it spoke that shape."""
+    """A whole answer: `body` is chat.completion JSON, byte for byte as the upstream sent it where it spoke that shape.
+
+    `usage` is the vendor's own usage object where the body's is a translation, None where the body has it as it came.
+    `context` is what else its extractor reads: `output_items`, `groundingMetadata` and the like.
+    """
 
     body: bytes
     status: int = 200
     provider_request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    usage: Any = None
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stream(Protocol):
@@ -89,6 +101,14 @@ class Stream(Protocol):
     """
 
     provider_request_id: str | None
+
+    @property
+    def usage(self) -> Any:
+        """As Reply.usage, once the vendor's last word on it has come; None before, and where the chunks have it as it came."""
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """As Reply.context."""
 
     def __aiter__(self) -> AsyncIterator[list[bytes]]: ...
 
@@ -105,5 +125,8 @@ class Provider(Protocol):
 
     async def stream(self, call: Call) -> Stream:
         """Returns once the upstream answered 200 with an event stream; raises ProviderError otherwise."""
+
+    async def embed(self, call: Call) -> Reply:
+        """Vectors for `call.body["input"]`, a string or a list of strings; the body is OpenAI's embeddings list."""
 
     async def close(self) -> None: ...

@@ -9,11 +9,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
+from gateway.providers.anthropic import AnthropicMessages
 from gateway.providers.base import Provider
+from gateway.providers.bedrock import BedrockConverse
+from gateway.providers.cohere import CohereChat
+from gateway.providers.gemini import GeminiGenerateContent
 from gateway.providers.lean import LeanTransport
-from gateway.providers.openai_compatible import ANSWER_TIMEOUTS, STREAM_TIMEOUTS, OpenAICompatible
+from gateway.providers.openai_compatible import OpenAICompatible
+from gateway.providers.openai_responses import OpenAIResponses
 from gateway.providers.scripted import ScriptedEngine, ScriptedTransport
+from gateway.providers.translated import Dialect, Translated
 from gateway.providers.transport import AiohttpTransport, Timeouts, Transport
+from gateway.providers.wire import ANSWER_TIMEOUTS, STREAM_TIMEOUTS
 
 
 class ProviderConfig(Protocol):
@@ -63,6 +70,25 @@ def _openai_compatible(config: ProviderConfig, faults: bool, timeouts: Timeouts)
     )
 
 
+def _translated(dialect: Callable[[], Dialect]) -> Callable[[ProviderConfig, bool, Timeouts], Provider]:
+    """How a kind with a wire format of its own is built."""
+
+    def built(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
+        if not config.base_url:
+            raise ValueError(f"provider {config.name} needs a base_url")
+        return Translated(
+            name=config.name,
+            base_url=config.base_url,
+            api_key=config.api_key,
+            transport=_transport(config),
+            dialect=dialect(),
+            stream_timeouts=timeouts,
+            answer_timeouts=_for_answers(timeouts),
+        )
+
+    return built
+
+
 def _transport(config: ProviderConfig) -> Transport:
     """The lean client where the way is direct; aiohttp's where a proxy stands in it.
 
@@ -94,6 +120,11 @@ def _scripted(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provi
 
 KINDS: tuple[Kind, ...] = (
     Kind("openai_compatible", _openai_compatible),
+    Kind("openai_responses", _translated(OpenAIResponses)),
+    Kind("anthropic", _translated(AnthropicMessages)),
+    Kind("gemini", _translated(GeminiGenerateContent)),
+    Kind("cohere", _translated(CohereChat)),
+    Kind("bedrock_converse", _translated(BedrockConverse)),
     Kind("scripted", _scripted),
 )
 
