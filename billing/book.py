@@ -228,6 +228,13 @@ class Book:
 
         def work() -> tuple[list[Any], dict[Key, Counted]]:
             tx = Tx(cursor, self._sql)
+            if self._postgresql:
+                tx.ask_ahead(
+                    list(keys),
+                    [(op.hold_id, op.at) for op in group if isinstance(op, MarkSent)],
+                    [(id_,) for id_ in _holds_of(group)],
+                    journals=any(isinstance(op, Settle) for op in group),
+                )
             self._look_around(tx)
             page = _Page(tx, self._locked(tx, keys), self._quotas, originals, self._ids)
             return page.answer(group), page.write()
@@ -358,7 +365,7 @@ class _Page:
         # Answered by the statement itself: only a hold that is still open may leave.
         leaving = [(op.hold_id, op.at) for op in group if isinstance(op, MarkSent)]
         if leaving:
-            self._sent = {row[0] for row in tx.run(tx.sql.mark_sent, leaving)}
+            self._sent = tx.mark_sent(leaving)
         ids = _holds_of(group)
         if ids:
             self._states = tx.hold_states(ids)
@@ -547,7 +554,14 @@ class _Page:
 
     def write(self) -> dict[Key, Counted]:
         """Write every row; returns the counters that changed, as they are now."""
-        tx, sql = self._tx, self._tx.sql
+        tx = self._tx
+        # The one number a row needs from the database; everything after it is written without waiting for answers.
+        first = tx.next_journal() if self._journals else 0
+        with tx.unanswered():
+            return self._write(tx, first)
+
+    def _write(self, tx: Tx, first: int) -> dict[Key, Counted]:
+        sql = tx.sql
         tx.run(sql.insert_holds, self._holds)
         tx.run(sql.checkpoint, list(self._checkpoints.values()))
         tx.run(sql.resolve_holds, list(self._resolved.values()))
@@ -556,7 +570,6 @@ class _Page:
         tx.run(sql.insert_cases, self._cases)
         tx.add_quotas(self._new_quotas)
         if self._journals:
-            first = tx.next_journal()
             tx.run(sql.insert_journals, [(seq, *journal) for seq, (journal, _) in enumerate(self._journals, first)])
             tx.run(
                 sql.insert_entries,

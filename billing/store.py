@@ -8,6 +8,7 @@ interpreter once per statement instead of once per row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -29,8 +30,20 @@ _BATCHES = (64, 32, 16, 8, 4, 2, 1)
 #: still in the middle of a group (a stopped process, a lost machine) lets go of its counters.
 SESSION = {
     "sqlite": ("PRAGMA wal_autocheckpoint = 4000", "PRAGMA temp_store = MEMORY"),
-    "postgresql": ("SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '10s'"),
+    "postgresql": (
+        "SET lock_timeout = '5s'",
+        "SET idle_in_transaction_session_timeout = '10s'",
+        # Every statement here looks rows up by their key. A plan made while a table was young would read it whole for ever.
+        "SET enable_seqscan = off",
+        "SET enable_hashjoin = off",
+        "SET enable_mergejoin = off",
+        "SET jit = off",
+    ),
 }
+
+_NEWEST_QUOTA = "SELECT coalesce(max(id), 0) FROM quota"
+_NEXT_JOURNAL = "SELECT coalesce(max(seq), 0) + 1 FROM journal"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext(?))"
 
 #: No request lives longer. A hold nobody resolved by then is not kept alive any more, so that the sweeper finds it.
 HOLD_LIFE_US = 2 * 3_600_000_000
@@ -64,11 +77,14 @@ class _Batch:
                 for size, rows in values.items()
             }
 
+    def send(self, cursor: Any, rows: Sequence[Row]) -> None:
+        """PostgreSQL: execute over all rows, and leave the answer to be fetched."""
+        cursor.execute(self._text, (orjson.dumps([dict(zip(self.names, row, strict=True)) for row in rows]).decode(),))
+
     def run(self, cursor: Any, rows: Sequence[Row]) -> list[Row]:
         """Execute over all rows; the rows the statement returns, if any."""
         if self._postgresql:
-            payload = orjson.dumps([dict(zip(self.names, row, strict=True)) for row in rows]).decode()
-            cursor.execute(self._text, (payload,))
+            self.send(cursor, rows)
             return list(cursor.fetchall()) if cursor.description else []
         found: list[Row] = []
         start, left = 0, len(rows)
@@ -136,7 +152,7 @@ class Statements:
         self.checkpoint = batch(
             (("id", "text"), ("detail", "text"), ("at", "bigint")),
             "UPDATE hold SET checkpoint = v.detail, checkpoint_at = v.at FROM v "
-            "WHERE hold.id = v.id AND hold.state = 'sent'",
+            "WHERE hold.id = v.id AND hold.state = 'sent' AND coalesce(hold.checkpoint_at, 0) < v.at",
         )
         self.resolve_holds = batch(
             (("id", "text"), ("state", "text"), ("outcome", "text"), ("at", "bigint")),
@@ -195,9 +211,56 @@ class Tx:
     def __init__(self, cursor: Any, statements: Statements) -> None:
         self._cursor = cursor
         self.sql = statements
+        #: PostgreSQL: answers that were asked for ahead, by what they answer.
+        self._ahead: dict[str, list[Row]] = {}
+
+    def mark_sent(self, leaving: Sequence[Row]) -> set[str]:
+        """(hold id, at) → the ids of those that were still open, and may leave."""
+        rows = self._ahead.pop("sent", None)
+        return {row[0] for row in (self.run(self.sql.mark_sent, leaving) if rows is None else rows)}
 
     def run(self, batch: _Batch, rows: Sequence[Row]) -> list[Row]:
         return batch.run(self._cursor, rows) if rows else []
+
+    def ask_ahead(
+        self,
+        keys: Sequence[Row],
+        leaving: Sequence[Row],
+        holds: Sequence[Row],
+        *,
+        journals: bool,
+    ) -> None:
+        """PostgreSQL: ask what a group will want to know in one round trip, in the order locks are taken everywhere:
+        counters, holds, the number of the next journal. The methods below then answer from it."""
+        if not self.sql.postgresql:
+            return
+        connection = self._cursor.connection
+        asked: dict[str, Any] = {}
+        with connection.pipeline():
+            for name, batch, rows in (
+                ("counters", self.sql.lock_counters, keys),
+                ("sent", self.sql.mark_sent, leaving),
+                ("holds", self.sql.hold_states, holds),
+            ):
+                if rows:
+                    asked[name] = connection.cursor()
+                    batch.send(asked[name], rows)
+            asked["quota"] = connection.cursor()
+            asked["quota"].execute(_NEWEST_QUOTA)
+            if journals:
+                self._cursor.execute(_LOCK.replace("?", "%s"), ("haechi:journal",))
+                asked["journal"] = connection.cursor()
+                asked["journal"].execute(_NEXT_JOURNAL)
+        for name, cursor in asked.items():
+            self._ahead[name] = cursor.fetchall()
+            cursor.close()
+
+    def unanswered(self) -> AbstractContextManager[Any]:
+        """Statements in this block are sent without waiting for each one's answer; the first failure is raised at its end.
+
+        On PostgreSQL that is one round trip for all of them. SQLite answers within the call.
+        """
+        return self._cursor.connection.pipeline() if self.sql.postgresql else nullcontext()
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
         """A single statement written with `?` marks."""
@@ -208,14 +271,14 @@ class Tx:
         """Hold this name until the end of the transaction. Rows whose numbers must follow their commits are numbered under it;
         SQLite has one writer anyway."""
         if self.sql.postgresql:
-            self.query("SELECT pg_advisory_xact_lock(hashtext(?))", (f"haechi:{name}",))
+            self.query(_LOCK, (f"haechi:{name}",))
 
     def foreign_commits(self) -> int | None:
         """SQLite: a number that changes when another connection has committed. PostgreSQL has none, and answers None."""
         return None if self.sql.postgresql else int(self.query("PRAGMA data_version")[0][0])
 
     def newest_quota(self) -> int:
-        return int(self.query("SELECT coalesce(max(id), 0) FROM quota")[0][0])
+        return int((self._ahead.pop("quota", None) or self.query(_NEWEST_QUOTA))[0][0])
 
     def quotas_since(self, newest: int) -> list[Row]:
         """(id, scope, period, amount, hard) of every decision after that one, in the order they were taken."""
@@ -223,18 +286,25 @@ class Tx:
 
     def counters(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int, int]]:
         """Lock the counters: (scope, period) → (posted, held, version). Missing ones are absent."""
-        rows = self.run(self.sql.lock_counters, list(keys))
+        rows = self._ahead.pop("counters", None)
+        if rows is None:
+            rows = self.run(self.sql.lock_counters, list(keys))
         return {(scope, period): (posted, held, version) for scope, period, posted, held, version in rows}
 
     def hold_states(self, ids: Iterable[str]) -> dict[str, tuple[str, int, int]]:
         """Lock the holds: id → (state, amount, lease until)."""
-        rows = self.run(self.sql.hold_states, [(id_,) for id_ in ids])
+        rows = self._ahead.pop("holds", None)
+        if rows is None:
+            rows = self.run(self.sql.hold_states, [(id_,) for id_ in ids])
         return {id_: (state, amount, lease) for id_, state, amount, lease in rows}
 
     def next_journal(self) -> int:
         """The next journal's number, nobody else's to take until we commit."""
-        self.lock("journal")
-        return int(self.query("SELECT coalesce(max(seq), 0) + 1 FROM journal")[0][0])
+        rows = self._ahead.pop("journal", None)
+        if rows is None:
+            self.lock("journal")
+            rows = self.query(_NEXT_JOURNAL)
+        return int(rows[0][0])
 
     def add_quotas(self, rows: Sequence[Row]) -> None:
         """Numbered in the order they are committed: whoever has seen a number has seen all before it."""
