@@ -370,8 +370,9 @@ def prove_case(place: Place, who: Person, case: Case, verdict: Verdict) -> list[
                 "the same text as asked directly (temperature 0)",
                 so=direct["choices"][0]["message"]["content"] == answer.text,
             ),
+            verdict.agree("`finish_reason`", "stop" if "stop" in case.options else "length", answer.finish),
             verdict.agree(
-                "outcome and quality", ("completed", "exact"), (books.event["outcome"], books.event["quality"])
+                "outcome, quality", "completed, exact", f"{books.event['outcome']}, {books.event['quality']}"
             ),
         ]
     else:
@@ -382,7 +383,7 @@ def prove_case(place: Place, who: Person, case: Case, verdict: Verdict) -> list[
         page += table(
             ("counted by", "prompt", "answer"),
             [
-                ("the model's tokeniser, on what the client received", prompt_tokens, delivered),
+                ("the model's tokeniser, on what was sent and what the client received", prompt_tokens, delivered),
                 ("the gateway's meters (its own estimate: no usage came)", sent, got),
             ],
         )
@@ -393,7 +394,7 @@ def prove_case(place: Place, who: Person, case: Case, verdict: Verdict) -> list[
         ]
         checks += [
             verdict.agree(
-                "outcome and quality", ("aborted", "estimated"), (books.event["outcome"], books.event["quality"])
+                "outcome, quality", "aborted, estimated", f"{books.event['outcome']}, {books.event['quality']}"
             ),
             verdict.holds("the model stopped writing when the client left", so=True),
             verdict.holds(f"charged for far less than the {case.options['max_tokens']} allowed", so=0 < got < 100),
@@ -571,7 +572,9 @@ def main() -> int:
         sections += prove_books(place, [kim], verdict)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     agreed = f"{verdict.made - len(verdict.wrong)} of {verdict.made} comparisons agree"
-    summary = [f"Written {day}, SDK openai {openai.__version__}, llama.cpp through xllamacpp: **{agreed}**.", ""]
+    server = re.search(r"^xllamacpp==(\S+)", (ROOT / "requirements-local.lock").read_text(), re.M)
+    assert server is not None
+    summary = [f"Written {day} with openai {openai.__version__} and xllamacpp {server[1]}: **{agreed}**.", ""]
     summary += [f"- {line}" for line in verdict.wrong]
     print(HEAD, *summary, *sections, sep="\n", end="")
     print(f"· {agreed}", *verdict.wrong, sep="\n", file=sys.stderr)
