@@ -57,14 +57,18 @@ def rate_of(card: RateCard, fx_rate_e6: int) -> int:
 
 
 def ask(cards: list[tuple[RateCard, int, int]], *, input_bound: int, wanted: int, choices: int) -> Ask:
-    """What to set aside so that the dearest of `cards` (card, won rate × 1e6, tax in basis points) is covered."""
+    """What to set aside so that the dearest of `cards` (card, won rate × 1e6, tax in basis points) is covered.
+
+    Where nothing is `wanted`, as for embeddings, a card needs no price for answers.
+    """
     fixed = per_output = 0
     for card, rate, vat_bp in cards:
         unit = rate * (_BASIS_POINTS + vat_bp)
         pico = card.ceiling(input_bound, 0) * (100 if card.currency == "USD" else 1_000_000)
         cost = -(-pico * unit // SCALE)
         fixed = max(fixed, cost)
-        per_output = max(per_output, card.output_unit_pico(input_bound) * unit)
+        if wanted:
+            per_output = max(per_output, card.output_unit_pico(input_bound) * unit)
     if fixed or per_output:
         fixed += _SLACK
     return Ask(fixed, per_output, wanted, choices)

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
 from gateway.api import health, me, session, start
+from gateway.api.embeddings import embeddings
 from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
 from gateway.api.openai_chat import chat_completions
@@ -47,6 +48,7 @@ _REFRESH_SECONDS = 2.0
 #: The hot lane. A path here that is not metered may not reach a provider.
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/chat/completions", chat_completions, metered=True),
+    Route("POST", "/v1/embeddings", embeddings, metered=True),
     Route("GET", "/v1/models", list_models, metered=False),
     Route("GET", "/v1/models/{model}", get_model, metered=False),
 )

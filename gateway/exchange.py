@@ -19,8 +19,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+import msgspec
 import orjson
 
 from billing.book import LedgerUnavailable
@@ -36,7 +37,7 @@ from billing.settlement import ask, estimate, nothing_used, rate_of, settle
 from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, Deployment
 from gateway.errors import ClientGone, NotAllowed, PolicyBlocked, Unavailable
 from gateway.metrics import Metrics
 from gateway.principal import Principal
@@ -80,7 +81,10 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A validated request. `body` is what may leave, less model, stream and caps; `size` bounds its tokens from above."""
+    """A validated request. `body` is what may leave, less model, stream and caps; `size` bounds its tokens from above.
+
+    `operation` is what a provider is asked to do: to answer, or to turn text into vectors, which generates nothing.
+    """
 
     request_id: str
     surface: str
@@ -95,6 +99,7 @@ class Submission:
     grade: Grade
     purpose: str
     project: str | None
+    operation: Literal["chat", "embeddings"] = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,7 @@ class Exchange:
                 model=candidate.model.name,
                 deployment=deployment.id,
                 provider=deployment.provider,
-                family="/".join(deployment.family),
+                family="/".join(_family(submission, deployment)),
                 destination=deployment.destination,
                 creditor=f"{'internal' if deployment.destination == 'inside' else 'payable'}:{deployment.provider}",
                 price_key=deployment.price_key,
@@ -445,9 +450,12 @@ class Exchange:
         deployment = option.candidate.deployment
         counted = estimate(hold.input_estimate, relay.frames, "")
         raw: str | None = None
-        if relay.usage is not None:
-            raw = orjson.dumps(relay.usage).decode()
-            usage = self._read_usage(option, relay.usage, relay.model, relay.last.get("service_tier"))
+        # Where the answer was translated, the vendor's own words on what was used stand beside it.
+        said = relay.usage if stream is None or stream.usage is None else stream.usage
+        if said is not None:
+            raw = orjson.dumps(said).decode()
+            context = {} if stream is None else stream.context
+            usage = _read_usage(plan, option, said, context, relay.model, relay.last.get("service_tier"))
         else:
             why = "the client left" if outcome == "aborted" else "the stream broke" if error else "no usage was stated"
             if line.reason == "shutdown":
@@ -469,34 +477,32 @@ class Exchange:
             upstream_model=relay.model,
         )
 
-    def _read_usage(self, option: Option, usage: Any, served: str | None, tier: object) -> Usage:
-        """The provider's usage, with the service tier it says it served: that is what it bills."""
-        provider, flavor = option.candidate.deployment.family
-        context = {"response_model": served} if served else {}
-        found = extract(provider, flavor, usage, model=option.candidate.deployment.model, context=context)
-        served_as = conditions_from({"service_tier": tier}) if tier not in _ORDINARY_TIERS else {}
-        return replace(found, conditions={**served_as, **found.conditions}) if served_as else found
-
     # -- one whole answer -------------------------------------------------------------------------------------------
 
     async def _ask(self, plan: Plan, hold: Hold, option: Option, line: Line) -> Completed:
         started = self._clock()
         deployment = option.candidate.deployment
         try:
-            reply = await self._provider(plan, option).ask(_call(plan, hold, option))
-            fault.point("dispatched")
-            body, answer = _finished(reply)
+            provider, call = self._provider(plan, option), _call(plan, hold, option)
+            if plan.submission.operation == "embeddings":
+                reply = await provider.embed(call)
+                fault.point("dispatched")
+                body, answer = reply.body, await _embedded(reply, plan.submission)
+            else:
+                reply = await provider.ask(call)
+                fault.point("dispatched")
+                body, answer = _finished(reply)
         except ProviderError as error:
             raise AttemptFailed(error, self._released(plan, hold, started, error)) from None
         fault.point("metered")
-        said = answer.get("usage")
+        said = answer.get("usage") if reply.usage is None else reply.usage
         served = answer.get("model") if isinstance(answer.get("model"), str) else None
-        written = [text for choice in answer["choices"] for text in generated(choice.get("message") or {})]
+        written = [text for choice in answer.get("choices", ()) for text in generated(choice.get("message") or {})]
         if said is None:
             counted = usage = await _counted(plan.submission, written, deployment.tokenizer, "no usage was stated")
         else:
             counted = estimate(hold.input_estimate, -(-sum(map(len, written)) // 2), "")
-            usage = self._read_usage(option, said, served, answer.get("service_tier"))
+            usage = _read_usage(plan, option, said, reply.context, served, answer.get("service_tier"))
         booking = settle(
             hold,
             usage,
@@ -626,12 +632,40 @@ def _ask_for(plan: Plan, option: Option, covered: tuple[Option, ...], bound: int
     return ask(
         [(o.card, o.place.fx_rate_e6, o.place.vat_bp) for o in covered],
         input_bound=bound,
-        wanted=submission.output_cap or model.max_output,
+        wanted=0 if submission.operation == "embeddings" else submission.output_cap or model.max_output,
         choices=submission.choices,
     )
 
 
+def _family(submission: Submission, deployment: Deployment) -> tuple[str, str]:
+    """Whose usage it is and in which shape: a vendor's embeddings have one of their own, whatever its answers speak."""
+    provider, flavor = deployment.family
+    return (provider, "embeddings") if submission.operation == "embeddings" else (provider, flavor)
+
+
+def _read_usage(  # noqa: PLR0917 – what was said, and everything beside it that says how to read it
+    plan: Plan, option: Option, usage: Any, context: Mapping[str, Any], served: str | None, tier: object
+) -> Usage:
+    """The provider's usage, with the service tier it says it served: that is what it bills."""
+    deployment = option.candidate.deployment
+    provider, flavor = _family(plan.submission, deployment)
+    known = dict(context)
+    if served:
+        known["response_model"] = served
+    search = plan.submission.body.get("web_search_options")
+    if isinstance(search, dict) and search.get("search_context_size"):
+        known.setdefault("search_context_size", search["search_context_size"])
+    found = extract(provider, flavor, usage, model=deployment.model, context=known)
+    served_as = conditions_from({"service_tier": tier}) if tier not in _ORDINARY_TIERS else {}
+    return replace(found, conditions={**served_as, **found.conditions}) if served_as else found
+
+
 async def _exact_bound(submission: Submission, tokenizer: str | None) -> int:
+    if submission.operation == "embeddings":
+        given = submission.body["input"]
+        # Tokens come as numbers: one each, or a list of them for each text.
+        numbers = [n for one in given for n in (one if isinstance(one, list) else [one]) if isinstance(n, int)]
+        return len(numbers) + await tokens.count_in_thread(tokens.strings(given), tokenizer)
     messages = submission.body.get("messages")
     count = len(messages) if isinstance(messages, list) else 1
     counted = await tokens.count_in_thread(tokens.strings(submission.body), tokenizer)
@@ -647,7 +681,9 @@ async def _counted(submission: Submission, written: list[str], tokenizer: str | 
 
 def _call(plan: Plan, hold: Hold, option: Option) -> Call:
     deployment = option.candidate.deployment
-    body = {**plan.submission.body, deployment.output_cap_field: hold.output_cap}
+    body = dict(plan.submission.body)
+    if plan.submission.operation == "chat":
+        body[deployment.output_cap_field] = hold.output_cap
     return Call(hold.request_id, hold.attempt, deployment.model, body, plan.submission.purpose)
 
 
@@ -677,6 +713,32 @@ def _finished(reply: Reply) -> tuple[bytes, dict[str, Any]]:
     return (orjson.dumps(answer) if changed else reply.body), answer
 
 
+class _Vectors(msgspec.Struct):
+    """What of an embeddings answer is looked at; the vectors themselves are only counted."""
+
+    data: list[msgspec.Raw]
+    usage: Any = None
+    model: Any = None
+
+
+#: Above this many bytes even walking over the vectors takes long enough for other requests to notice.
+_INLINE_VECTORS = 1 << 20
+
+
+async def _embedded(reply: Reply, submission: Submission) -> dict[str, Any]:
+    """What an embeddings answer says about itself. Raises ProviderError where it has not a vector for every text."""
+    given = submission.body["input"]
+    one_text = isinstance(given, str) or isinstance(given[0], int)
+    read = msgspec.json.Decoder(_Vectors).decode
+    try:
+        found = await asyncio.to_thread(read, reply.body) if len(reply.body) > _INLINE_VECTORS else read(reply.body)
+    except msgspec.DecodeError:
+        found = _Vectors([])
+    if len(found.data) != (1 if one_text else len(given)):
+        raise ProviderError(Failure.BROKEN, sent=True, status=reply.status, detail="not a vector for every text")
+    return {"usage": found.usage, "model": found.model}
+
+
 def _cheaper(plan: Plan) -> list[str]:
     """Models the caller could use instead: free ones, whatever is left of the budget."""
     at = from_us(plan.at)
@@ -684,6 +746,6 @@ def _cheaper(plan: Plan) -> list[str]:
     for model in plan.world.catalog:
         if model.available and model.name != plan.submission.model and plan.submission.needs <= model.capabilities:
             card = plan.world.book.card(model.usable[0].price_key, at)
-            if not card.ceiling(1000, 1000):
+            if not card.ceiling(1000, 0 if plan.submission.operation == "embeddings" else 1000):
                 found.append(model.name)
     return found[:5]

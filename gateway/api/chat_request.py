@@ -207,7 +207,7 @@ def parse(raw: bytes, limits: Limits) -> Request:
     try:
         chat = msgspec.convert(given, Chat)
     except msgspec.ValidationError as error:
-        raise _explained(error) from None
+        raise explained(error) from None
     if chat.n is not None and chat.n > limits.n:
         raise BadRequest(
             f"n may be at most {limits.n}. n은 {limits.n} 이하여야 합니다.", code="invalid_value", param="n"
@@ -261,7 +261,7 @@ def _only_data(url: str, param: str) -> None:
         )
 
 
-def _explained(error: msgspec.ValidationError) -> BadRequest:
+def explained(error: msgspec.ValidationError) -> BadRequest:
     """msgspec says `Expected `int`, got `str` - at `$.max_tokens``: the path becomes `param`."""
     text = str(error)
     what, _, path = text.partition(" - at `$")

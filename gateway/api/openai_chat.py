@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import urllib.parse
 from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.api import chat_request
+from gateway.api import chat_request, headers
 from gateway.api.raw import (
     PING,
     Disconnect,
@@ -23,23 +21,19 @@ from gateway.api.raw import (
     start_sse,
 )
 from gateway.api.surface import Gate
-from gateway.errors import BadRequest
 from gateway.exchange import Submission
-from gateway.settings import GRADES, Grade
 
 #: Parsing more than this takes long enough for other requests to notice.
 _INLINE_BYTES = 256 * 1024
 
-_WORD = re.compile(r"[\w .:/()\-]{1,64}")
-
 
 async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
     """Authenticate, understand, and hand over to the exchange."""
-    headers = dict(scope["headers"])
+    given = dict(scope["headers"])
     principal = await gate.authenticate(scope)
     limits = gate.settings.limits
     raw = await read_body(receive, limits.body_bytes)
-    _refuse_encodings(headers)
+    headers.refuse_encodings(given)
     parse = chat_request.parse
     request = await asyncio.to_thread(parse, raw, limits) if len(raw) > _INLINE_BYTES else parse(raw, limits)
     chat = request.chat
@@ -55,20 +49,14 @@ async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Sen
         choices=chat.n or 1,
         size=len(raw),
         needs=request.needs,
-        grade=_grade(headers.get(b"x-haechi-grade")),
-        purpose=_word(headers.get(b"x-haechi-purpose"), "x-haechi-purpose") or "chat",
-        project=_word(headers.get(b"x-haechi-project"), "x-haechi-project"),
+        grade=headers.grade(given),
+        purpose=headers.word(given, "x-haechi-purpose") or "chat",
+        project=headers.word(given, "x-haechi-project"),
     )
     if not submission.stream:
         with Disconnect(receive) as gone:
             done = await gate.exchange.complete(principal, submission, WholeLine(gone))
-        receipt = done.receipt
-        extra = [
-            (b"x-haechi-cost-krw", receipt.cost_krw.encode()),
-            (b"x-haechi-cost-quality", receipt.quality.encode()),
-            (b"x-haechi-model", receipt.model.encode()),
-        ]
-        await send_json(send, 200, done.body, json_headers(request_id, extra))
+        await send_json(send, 200, done.body, json_headers(request_id, headers.told(done.receipt)))
         return
     places = (f"key:{principal.key_id or principal.user_id}", f"user:{principal.user_id}")
     await gate.streams.take(((places[0], limits.streams_per_key), (places[1], limits.streams_per_user)), request_id)
@@ -166,43 +154,3 @@ class SseLine:
             self._pinging = loop.create_task(self.send(PING))
             silent = 0.0
         self._timer = loop.call_later(self._keepalive - silent, self._tick)
-
-
-def _grade(given: bytes | None) -> Grade:
-    if given is None:
-        return "O"
-    grade = given.decode("latin-1").upper()
-    if grade not in GRADES:
-        raise BadRequest(
-            "x-haechi-grade is O, S or C. x-haechi-grade는 O, S, C 중 하나입니다.",
-            code="invalid_value",
-            param="x-haechi-grade",
-        )
-    return grade
-
-
-def _word(given: bytes | None, name: str) -> str | None:
-    """A short printable word of a header; Hangul comes percent-encoded or as UTF-8."""
-    if given is None:
-        return None
-    try:
-        word = urllib.parse.unquote(given.decode(), errors="strict")
-    except UnicodeDecodeError:
-        word = ""
-    if not _WORD.fullmatch(word):
-        raise BadRequest(
-            f"{name} is 1 to 64 letters, digits, spaces or . : / ( ) - _. {name}에 쓸 수 없는 글자가 있습니다.",
-            code="invalid_value",
-            param=name,
-        )
-    return word
-
-
-def _refuse_encodings(headers: dict[bytes, bytes]) -> None:
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding not in (b"", b"identity"):
-        raise BadRequest(
-            "Compressed request bodies are not taken; send it as it is. 압축된 본문은 받지 않습니다.",
-            code="unsupported_encoding",
-            param="content-encoding",
-        )
