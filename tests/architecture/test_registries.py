@@ -99,6 +99,32 @@ def test_every_provider_is_built_by_a_row() -> None:
     assert [found for found in providers if found[1] not in built] == []
 
 
+def imports(path: Path) -> set[str]:
+    """Modules a file imports, at its top or inside a function; `from package import name` may mean a module as well."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_no_provider_file_is_left_out() -> None:
+    """A dialect or a transport nobody leads to from the registry cannot be configured, however well it is written."""
+    folder = ROOT / "gateway/providers"
+    module = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in folder.rglob("*.py")}
+    module = {name.removesuffix(".__init__"): path for name, path in module.items()}
+    reached: set[str] = set()
+    ahead = {"gateway.providers.registry"}
+    while ahead:
+        reached |= ahead
+        ahead = {name for known in ahead for name in imports(module[known]) if name in module} - reached
+    # A package's file for `python -m` and the program it runs are started by tests and benchmarks, not by the gateway.
+    programs = {name for name, path in module.items() if '__name__ == "__main__"' in path.read_text()}
+    assert set(module) - reached - programs - {"gateway.providers"} == set()
+
+
 def test_rows_have_names_of_their_own() -> None:
     from gateway.providers.registry import KINDS
 
