@@ -60,6 +60,34 @@ def on(cores: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def busy_seconds(cores: frozenset[int]) -> float:
+    """How long these cores have been busy with anything at all, including what the host took."""
+    total = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in cores:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+            total += user + nice + system + irq + softirq + steal
+    return total / CLOCK_TICK
+
+
+def fsync_ms(folder: Path) -> float:
+    """The median time of making 4 KB durable on this disk now: no durable ledger can answer faster than this."""
+    file = folder / "fsync"
+    times = []
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        for i in range(15):
+            began = time.perf_counter()
+            os.pwrite(handle, os.urandom(4096), i * 4096)
+            os.fdatasync(handle)
+            times.append((time.perf_counter() - began) * 1000)
+    finally:
+        os.close(handle)
+        file.unlink()
+    return sorted(times)[len(times) // 2]
+
+
 # ---- processes ------------------------------------------------------------------------------------------------------
 
 

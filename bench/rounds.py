@@ -19,7 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from bench import bodies
-from bench.machine import HERE, WORK, BenchError, Cores, compiled, cpu_seconds, free_port, get, on, start, stop
+from bench.machine import (
+    HERE,
+    WORK,
+    BenchError,
+    Cores,
+    busy_seconds,
+    compiled,
+    cpu_seconds,
+    free_port,
+    get,
+    on,
+    start,
+    stop,
+)
 from bench.targets import Target
 
 #: What the ledger still writes after the last answer belongs to the phase.
@@ -109,6 +122,7 @@ class Load:
             argv += ["--done-log", str(done_log)]
         own, aside = target.process, target.aside()
         before = (cpu_seconds(own.pid) if own else 0.0, cpu_seconds(aside) if aside else 0.0)
+        busy, began = busy_seconds(self.cores.target), time.monotonic()
         with on(self.cores.others):
             done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, check=False)
         if done.returncode != 0:
@@ -116,6 +130,9 @@ class Load:
         time.sleep(SETTLE_SECONDS)
         report: dict[str, Any] = json.loads(done.stdout)
         report["cpu_s"] = (cpu_seconds(own.pid) if own else 0.0) - before[0]
+        elsewhere = busy_seconds(self.cores.target) - busy - report["cpu_s"]
+        #: Share of the target's core that something else took meanwhile: on a shared machine the first thing to look at.
+        report["disturbed"] = max(0.0, elsewhere / (time.monotonic() - began))
         report["aside_cpu_s"] = (cpu_seconds(aside) if aside else 0.0) - before[1]
         if not keep_bodies:
             Path(argv[argv.index("--bodies") + 1]).unlink(missing_ok=True)
