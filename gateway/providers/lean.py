@@ -3,7 +3,7 @@
     post ──▶ pool, newest first ──▶ alive? ──▶ one write ──▶ head ──▶ body ──▶ back to the pool
                  └─ none: name, TCP (addresses raced), TLS               └─ anything odd: the connection is thrown away
 
-Same seam and same meaning of every failure as `transport.AiohttpTransport`, for a fraction of its CPU (figures and reasons:
+Same seam and same meaning of every failure as `proxied.AiohttpTransport`, for a fraction of its CPU (figures and reasons:
 docs/decisions/0003-upstream-client.md). What makes it cheap: a request is one join and one write, a future is made only by
 whoever really has to wait, header values are looked up when somebody asks for them, and time-outs are a number per
 connection that one sweep per transport compares.
@@ -95,6 +95,8 @@ class LeanTransport:
 
     async def close(self) -> None:
         self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in list(self.connections):
             connection.fail(Failure.BROKEN, "transport closed")
         # One turn of the loop, in which the connections are really closed.
@@ -111,8 +113,7 @@ class LeanTransport:
             raise ProviderError(Failure.CONNECT, sent=False, detail="no http(s) address")
         key = (parts.scheme, host, port)
         if key not in self._origins:
-            tls = parts.scheme == "https"
-            self._origins[key] = _Origin(host, port, (self._ssl or _system_trust()) if tls else None)
+            self._origins[key] = _Origin(host, port, tls=parts.scheme == "https")
         target = self._targets[url] = _Target(self._origins[key], parts)
         return target
 
@@ -123,23 +124,23 @@ class LeanTransport:
         connection = _Connection(self, origin, loop)
         try:
             async with asyncio.timeout(seconds):
+                context = None
+                if origin.tls:
+                    context = self._ssl = self._ssl or await asyncio.to_thread(_system_trust)
                 sock = await origin.dial(loop)
                 try:
                     await loop.create_connection(
                         lambda: connection,
                         sock=sock,
-                        ssl=origin.ssl,
-                        server_hostname=None if origin.ssl is None else origin.host,
+                        ssl=context,
+                        server_hostname=origin.host if origin.tls else None,
                     )
                 except BaseException:
+                    connection.abort()
                     sock.close()
                     raise
         except (OSError, UnicodeError) as exc:
-            connection.abort()
             raise ProviderError(Failure.CONNECT, sent=False, detail=_named(exc)) from exc
-        except BaseException:
-            connection.abort()
-            raise
         if self._closed or connection.closing:
             connection.abort()
             raise ProviderError(Failure.CONNECT, sent=False, detail="closed before it was used")
@@ -176,7 +177,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 @functools.cache
 def _system_trust() -> ssl.SSLContext:
-    # Reading the system's authorities takes tens of milliseconds; every upstream account can share the result.
+    # Reading the system's authorities takes tens of milliseconds: once, in a thread, and all accounts share the result.
     return _context(None)
 
 
@@ -191,7 +192,7 @@ class _Target:
         if parts.query:
             path += "?" + urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?")
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        if origin.port != (80 if origin.ssl is None else 443):
+        if origin.port != (443 if origin.tls else 80):
             host += f":{origin.port}"
         self._line = f"POST {path} HTTP/1.1\r\nhost: {host}\r\n"
         if parts.username is not None:
@@ -231,12 +232,12 @@ class _Target:
 class _Origin:
     """One scheme, host and port: its idle connections, oldest first, and the addresses its name had last."""
 
-    __slots__ = ("_addresses", "_believed", "_resolving", "host", "idle", "port", "ssl")
+    __slots__ = ("_addresses", "_believed", "_resolving", "host", "idle", "port", "tls")
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, *, tls: bool) -> None:
         self.host = host
         self.port = port
-        self.ssl = context
+        self.tls = tls
         self.idle: dict[_Connection, None] = {}
         self._addresses: list[tuple[Any, ...]] = []
         self._believed = -math.inf
@@ -397,7 +398,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = self._wire = cast("asyncio.Transport", transport)
-        tls = self._origin.ssl is not None
+        tls = self._origin.tls
         # So that `pause_writing` says exactly whether everything has left. (asyncio's TLS pauses at the mark, not above it.)
         wire.set_write_buffer_limits(high=1 if tls else 0, low=0)
         # Unasked bytes on an idle plain connection mean the next answer would not be ours. On TLS they may be a session ticket.
@@ -655,10 +656,21 @@ class _Headers(Mapping[str, str]):
         self._lower = lower
 
     def __getitem__(self, name: str) -> str:
+        value = self._value(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    # Mapping's own would raise and catch a KeyError for each header that is not there.
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._value(name)
+        return default if value is None else value
+
+    def _value(self, name: str) -> str | None:
         mark = b"\r\n%b:" % name.lower().encode("latin-1", "replace")
         start = self._lower.find(mark)
         if start < 0:
-            raise KeyError(name)
+            return None
         start += len(mark)
         return self._head[start : self._head.find(b"\r\n", start)].strip(b" \t").decode("latin-1")
 
@@ -762,7 +774,14 @@ class _Answer:
             connection = self._connection
             if connection is not None:
                 connection.wait(self.idle)
-                await self._wait(_SOME)
+                # As _wait does, without a coroutine more for each chunk.
+                self.waits_for = _SOME
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                except BaseException:
+                    self.close()
+                    raise
                 parts = self.parts
             if not parts:
                 if self._broken is not None:

@@ -19,10 +19,11 @@ import pytest
 from gateway.providers.base import Call, Failure, Provider, ProviderError
 from gateway.providers.lean import LeanTransport
 from gateway.providers.openai_compatible import OpenAICompatible
+from gateway.providers.proxied import AiohttpTransport
 from gateway.providers.registry import KINDS, build
 from gateway.providers.scripted import Arrival, Script, ScriptedEngine, ScriptedTransport, Step, Upstream, count_tokens
 from gateway.providers.scripted_server import serve
-from gateway.providers.transport import AiohttpTransport, Timeouts, Transport
+from gateway.providers.transport import Timeouts, Transport
 
 KEY = "sk-Very-Secret-Key-1234"
 PROMPT = "비밀스러운 질문"

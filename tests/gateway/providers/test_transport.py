@@ -1,97 +1,53 @@
-"""The aiohttp transport against real sockets: what went wrong, and whether the upstream can have seen the request."""
+"""Both clients against real sockets: what went wrong, and whether the upstream can have seen the request."""
 
 import asyncio
 import contextlib
 import gzip
 import json
 import socket
-import ssl
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import uvloop
+from peers import CHUNKED, OK, Handler, peer, server_context, then_close, then_wait
 
 from gateway.providers.base import Failure, ProviderError
+from gateway.providers.lean import LeanTransport
+from gateway.providers.proxied import AiohttpTransport
 from gateway.providers.scripted import ScriptedEngine
 from gateway.providers.scripted_server import serve
-from gateway.providers.transport import AiohttpTransport, Response, Timeouts
+from gateway.providers.transport import Response, Timeouts, Transport
 
-OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 SHORT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3)
 
-
-@dataclass
-class Peer:
-    """A server that does what its handler says. `requests` are (connection number, head and body) in order."""
-
-    url: str = ""
-    connections: int = 0
-    requests: list[tuple[int, bytes]] = field(default_factory=list)
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
+Client = type[LeanTransport] | type[AiohttpTransport]
+CLIENTS: dict[str, Client] = {"lean": LeanTransport, "aiohttp": AiohttpTransport}
 
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def peer(*answers: bytes | Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
-    """Answers each request with the next of `answers`, the last one again and again; `closed` is set when a client leaves."""
-    found = Peer()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(own := asyncio.current_task())  # type: ignore[arg-type]
-        own.add_done_callback(tasks.discard)  # type: ignore[union-attr, arg-type]
-        found.connections += 1
-        number = found.connections
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-                found.requests.append((number, head + await reader.readexactly(size)))
-                answer = answers[min(len(found.requests), len(answers)) - 1]
-                if isinstance(answer, bytes):
-                    writer.write(answer)
-                else:
-                    await answer(reader, writer)
-        except (asyncio.IncompleteReadError, OSError):
-            found.closed.set()
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve_one, "127.0.0.1", 0, ssl=tls)
-    found.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
-    try:
-        yield found
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+@pytest.fixture(params=list(CLIENTS))
+def client(request: pytest.FixtureRequest) -> Client:
+    return CLIENTS[request.param]
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport()
+async def transport(client: Callable[[], Transport]) -> AsyncIterator[Transport]:
+    made = client()
     yield made
     await made.close()
 
 
-async def send(transport: AiohttpTransport, url: str, timeouts: Timeouts = SHORT, body: bytes = b"{}") -> Response:
+async def send(transport: Transport, url: str, timeouts: Timeouts = SHORT, body: bytes = b"{}") -> Response:
     return await transport.post(
         url, {"content-type": "application/json", "accept": "application/json"}, body, timeouts=timeouts
     )
 
 
-async def failure(transport: AiohttpTransport, url: str, timeouts: Timeouts = SHORT) -> tuple[Failure, bool]:
+async def failure(transport: Transport, url: str, timeouts: Timeouts = SHORT) -> tuple[Failure, bool]:
     """How a whole exchange fails: why, and whether the request can have been seen."""
     with pytest.raises(ProviderError) as failed:
         await (await send(transport, url, timeouts)).read(1 << 20)
@@ -99,33 +55,7 @@ async def failure(transport: AiohttpTransport, url: str, timeouts: Timeouts = SH
     return failed.value.failure, failed.value.sent
 
 
-def then_close(answer: bytes, *, rst: bool = False) -> Handler:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-        await writer.drain()
-        if rst:
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-        else:
-            writer.close()
-            await writer.wait_closed()
-        raise OSError
-
-    return handle
-
-
-def then_wait(answer: bytes, seconds: float, more: bytes = b"") -> Handler:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(reader.readexactly(1), seconds)
-        writer.write(more)
-
-    return handle
-
-
-async def test_one_connection_serves_many_requests_and_asks_for_plain_bytes(transport: AiohttpTransport) -> None:
+async def test_one_connection_serves_many_requests_and_asks_for_plain_bytes(transport: Transport) -> None:
     async with peer(OK) as server:
         for _ in range(3):
             response = await send(transport, server.url)
@@ -142,7 +72,7 @@ async def test_one_connection_serves_many_requests_and_asks_for_plain_bytes(tran
     assert head.count(b"accept: ") == head.count(b"content-type: ") == head.count(b"user-agent: haechi\r\n") == 1
 
 
-async def test_cookies_are_not_kept_and_redirects_not_followed(transport: AiohttpTransport) -> None:
+async def test_cookies_are_not_kept_and_redirects_not_followed(transport: Transport) -> None:
     moved = b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
     async with peer(moved) as server:
         for _ in range(2):
@@ -152,22 +82,22 @@ async def test_cookies_are_not_kept_and_redirects_not_followed(transport: Aiohtt
     assert b"cookie" not in server.requests[1][1].lower()
 
 
-async def test_compressed_bytes_are_not_inflated_behind_our_back(transport: AiohttpTransport) -> None:
+async def test_compressed_bytes_are_not_inflated_behind_our_back(transport: Transport) -> None:
     squeezed = gzip.compress(b"x" * 100_000)
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(squeezed)
     async with peer(head + squeezed) as server:
         assert await (await send(transport, server.url)).read(1000) == squeezed
 
 
-async def test_nothing_listens(transport: AiohttpTransport, free_port: int) -> None:
+async def test_nothing_listens(transport: Transport, free_port: int) -> None:
     assert await failure(transport, f"http://127.0.0.1:{free_port}/v1/chat/completions") == (Failure.CONNECT, False)
 
 
-async def test_an_address_that_is_none(transport: AiohttpTransport) -> None:
+async def test_an_address_that_is_none(transport: Transport) -> None:
     assert await failure(transport, "http:///v1/chat/completions") == (Failure.CONNECT, False)
 
 
-async def test_a_connection_that_never_comes_about(transport: AiohttpTransport) -> None:
+async def test_a_connection_that_never_comes_about(transport: Transport) -> None:
     """A listener whose queue is full leaves the next SYN unanswered."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -209,7 +139,7 @@ async def test_a_connection_that_never_comes_about(transport: AiohttpTransport) 
     ],
 )
 async def test_how_an_upstream_breaks(
-    transport: AiohttpTransport, answer: bytes | Handler, expected: tuple[Failure, bool]
+    transport: Transport, answer: bytes | Handler, expected: tuple[Failure, bool]
 ) -> None:
     async with peer(answer) as server:
         assert await failure(transport, server.url) == expected
@@ -217,7 +147,7 @@ async def test_how_an_upstream_breaks(
 
 
 @pytest.mark.parametrize("rst", [False, True])
-async def test_bytes_that_arrived_before_a_break_are_handed_on(transport: AiohttpTransport, rst: bool) -> None:
+async def test_bytes_that_arrived_before_a_break_are_handed_on(transport: Transport, rst: bool) -> None:
     async with peer(then_close(CHUNKED + b"5\r\nfirst\r\n6\r\nsecond\r\n", rst=rst)) as server:
         response = await send(transport, server.url)
         got = b""
@@ -234,7 +164,7 @@ async def test_bytes_that_arrived_before_a_break_are_handed_on(transport: Aiohtt
         assert got == b"firstsecond"
 
 
-async def test_idle_is_the_upstreams_silence_not_the_length_of_the_answer(transport: AiohttpTransport) -> None:
+async def test_idle_is_the_upstreams_silence_not_the_length_of_the_answer(transport: Transport) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
         for _ in range(6):
@@ -247,14 +177,14 @@ async def test_idle_is_the_upstreams_silence_not_the_length_of_the_answer(transp
         assert await response.read(100) == b"......"
 
 
-async def test_time_in_which_nobody_reads_is_not_the_upstreams_silence(transport: AiohttpTransport) -> None:
+async def test_time_in_which_nobody_reads_is_not_the_upstreams_silence(transport: Transport) -> None:
     async with peer(then_wait(CHUNKED + b"1\r\n.\r\n", 0.5, b"1\r\n.\r\n0\r\n\r\n")) as server:
         response = await send(transport, server.url, Timeouts(connect=1, first_byte=0.3, idle=0.2))
         await asyncio.sleep(0.4)
         assert await response.read(100) == b".."
 
 
-async def test_a_body_over_its_limit_is_not_read_to_its_end(transport: AiohttpTransport) -> None:
+async def test_a_body_over_its_limit_is_not_read_to_its_end(transport: Transport) -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
         while True:
@@ -269,7 +199,7 @@ async def test_a_body_over_its_limit_is_not_read_to_its_end(transport: AiohttpTr
         await asyncio.wait_for(server.closed.wait(), 1)
 
 
-async def test_close_in_mid_answer_reaches_the_upstream(transport: AiohttpTransport) -> None:
+async def test_close_in_mid_answer_reaches_the_upstream(transport: Transport) -> None:
     async with peer(then_wait(CHUNKED + b"2\r\nok\r\n", 5)) as server:
         response = await send(transport, server.url)
         assert await anext(response.chunks()) == b"ok"
@@ -279,7 +209,7 @@ async def test_close_in_mid_answer_reaches_the_upstream(transport: AiohttpTransp
 
 
 async def test_cancelling_while_waiting_for_the_head_or_the_body_reaches_the_upstream(
-    transport: AiohttpTransport,
+    transport: Transport,
 ) -> None:
     for answer in (then_wait(b"", 5), then_wait(CHUNKED, 5)):
         async with peer(answer) as server:
@@ -295,7 +225,7 @@ async def test_cancelling_while_waiting_for_the_head_or_the_body_reaches_the_ups
             await asyncio.wait_for(server.closed.wait(), 1)
 
 
-async def test_a_finished_answer_gives_its_connection_back_when_http_agrees(transport: AiohttpTransport) -> None:
+async def test_a_finished_answer_gives_its_connection_back_when_http_agrees(transport: Transport) -> None:
     """The dialect's end comes first, HTTP's a little later; the connection is used again. One that never ends is dropped."""
     async with peer(
         then_wait(CHUNKED + b"4\r\ndone\r\n", 0.05, b"0\r\n\r\n"), then_wait(CHUNKED + b"4\r\ndone\r\n", 9)
@@ -310,7 +240,7 @@ async def test_a_finished_answer_gives_its_connection_back_when_http_agrees(tran
         await asyncio.wait_for(server.closed.wait(), 2)
 
 
-async def test_a_closed_transport_sends_nothing(transport: AiohttpTransport) -> None:
+async def test_a_closed_transport_sends_nothing(transport: Transport) -> None:
     async with peer(OK) as server:
         await (await send(transport, server.url)).read(10)
         await transport.close()
@@ -349,12 +279,13 @@ def _block(seconds: float) -> None:
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_a_kept_connection_the_upstream_has_left_is_not_written_to(
+    client: Client,
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """The FIN is in the kernel but the loop has not seen it. Every request arrives, and arrives once."""
 
     async def play(url: str) -> None:
-        transport = AiohttpTransport()
+        transport = client()
         for _ in range(4):
             assert await (await send(transport, url, Timeouts())).read(10) == b"ok"
             _block(0.05)
@@ -371,7 +302,7 @@ def test_a_kept_connection_the_upstream_has_left_is_not_written_to(
         assert len(requests) == 10
 
 
-async def test_a_kept_connection_that_breaks_after_the_request_is_not_tried_again(transport: AiohttpTransport) -> None:
+async def test_a_kept_connection_that_breaks_after_the_request_is_not_tried_again(transport: Transport) -> None:
     async with peer(OK, then_close(b"")) as server:
         await (await send(transport, server.url)).read(10)
         assert await failure(transport, server.url) == (Failure.BROKEN, True)
@@ -381,41 +312,9 @@ async def test_a_kept_connection_that_breaks_after_the_request_is_not_tried_agai
 # TLS and proxies
 
 
-def _certificate(folder: Path, name: str, alternative: str = "IP:127.0.0.1", days: int = 2) -> Path:
-    """A self-signed certificate with its key in one PEM file."""
-    made, key, wanted, extra = (folder / f"{name}.{end}" for end in ("pem", "key", "csr", "ext"))
-    extra.write_text(f"subjectAltName={alternative}\nbasicConstraints=critical,CA:TRUE\n")
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    for command in (
-        ["req", "-new", *curve, "-keyout", key, "-out", wanted, "-subj", f"/CN={name}"],
-        ["x509", "-req", "-in", wanted, "-signkey", key, "-days", str(days), "-extfile", extra, "-out", made],
-    ):
-        subprocess.run(["openssl", *command], check=True, capture_output=True)
-    made.write_bytes(made.read_bytes() + key.read_bytes())
-    return made
-
-
-def _server_context(certificate: Path, *, clients: Path | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
-    context.load_cert_chain(certificate)
-    if clients is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    _certificate(folder, "good")
-    _certificate(folder, "host", "DNS:elsewhere.example")
-    _certificate(folder, "late", days=-1)
-    _certificate(folder, "client")
-    return folder
-
-
-async def test_a_certificate_of_the_given_authority_is_accepted(certificates: Path) -> None:
-    async with peer(OK, tls=_server_context(certificates / "good.pem")) as server:
-        transport = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+async def test_a_certificate_of_the_given_authority_is_accepted(client: Client, certificates: Path) -> None:
+    async with peer(OK, tls=server_context(certificates / "good.pem")) as server:
+        transport = client(ca_file=str(certificates / "good.pem"))
         for _ in range(2):
             assert await (await send(transport, server.url)).read(10) == b"ok"
         await transport.close()
@@ -427,30 +326,32 @@ async def test_a_certificate_of_the_given_authority_is_accepted(certificates: Pa
     [("good", None), ("good", "client"), ("host", "host"), ("late", "late")],
     ids=["system", "other", "host", "late"],
 )
-async def test_any_other_certificate_gets_nothing(certificates: Path, served: str, trusted: str | None) -> None:
-    async with peer(OK, tls=_server_context(certificates / f"{served}.pem")) as server:
-        transport = AiohttpTransport(ca_file=trusted and str(certificates / f"{trusted}.pem"))
+async def test_any_other_certificate_gets_nothing(
+    client: Client, certificates: Path, served: str, trusted: str | None
+) -> None:
+    async with peer(OK, tls=server_context(certificates / f"{served}.pem")) as server:
+        transport = client(ca_file=trusted and str(certificates / f"{trusted}.pem"))
         assert await failure(transport, server.url) == (Failure.CONNECT, False)
         await transport.close()
     assert server.requests == []
 
 
-async def test_our_own_certificate_is_shown_where_it_is_asked_for(certificates: Path) -> None:
-    wanted = _server_context(certificates / "good.pem", clients=certificates / "client.pem")
+async def test_our_own_certificate_is_shown_where_it_is_asked_for(client: Client, certificates: Path) -> None:
+    wanted = server_context(certificates / "good.pem", clients=certificates / "client.pem")
     async with peer(OK, tls=wanted) as server:
-        known = AiohttpTransport(ca_file=str(certificates / "good.pem"), client_cert=str(certificates / "client.pem"))
+        known = client(ca_file=str(certificates / "good.pem"), client_cert=str(certificates / "client.pem"))
         assert await (await send(known, server.url)).read(10) == b"ok"
         await known.close()
-        unknown = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+        unknown = client(ca_file=str(certificates / "good.pem"))
         with pytest.raises(ProviderError):
             await send(unknown, server.url)
         await unknown.close()
     assert len(server.requests) == 1
 
 
-async def test_cancelling_closes_a_tls_connection_as_fast(certificates: Path) -> None:
-    async with peer(then_wait(CHUNKED + b"2\r\nok\r\n", 5), tls=_server_context(certificates / "good.pem")) as server:
-        transport = AiohttpTransport(ca_file=str(certificates / "good.pem"))
+async def test_cancelling_closes_a_tls_connection_as_fast(client: Client, certificates: Path) -> None:
+    async with peer(then_wait(CHUNKED + b"2\r\nok\r\n", 5), tls=server_context(certificates / "good.pem")) as server:
+        transport = client(ca_file=str(certificates / "good.pem"))
         response = await send(transport, server.url)
         assert await anext(response.chunks()) == b"ok"
         response.close()
@@ -459,9 +360,9 @@ async def test_cancelling_closes_a_tls_connection_as_fast(certificates: Path) ->
 
 
 @pytest.mark.parametrize("name", ["ca_file", "client_cert"])
-def test_a_file_that_is_not_there_refuses_at_once(name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_refuses_at_once(client: Client, name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        AiohttpTransport(**{name: str(tmp_path / "none.pem")})  # type: ignore[arg-type]
+        client(**{name: str(tmp_path / "none.pem")})  # type: ignore[arg-type]
 
 
 async def test_a_proxy_is_asked_instead_of_the_upstream() -> None:
@@ -486,9 +387,7 @@ async def test_a_proxy_that_opens_no_tunnel_lets_nothing_through(answer: bytes |
     assert proxy.requests[0][1].startswith(b"CONNECT upstream.invalid:443 ")
 
 
-async def test_the_scripted_server_keeps_connections_and_logs_to_a_file(
-    transport: AiohttpTransport, tmp_path: Path
-) -> None:
+async def test_the_scripted_server_keeps_connections_and_logs_to_a_file(transport: Transport, tmp_path: Path) -> None:
     """Two lines a request, of its start and of its end, the second on disk before the client has the last byte."""
     log = tmp_path / "upstream.jsonl"
     async with serve(ScriptedEngine(pace=0), log_file=str(log)) as server:
@@ -501,7 +400,7 @@ async def test_the_scripted_server_keeps_connections_and_logs_to_a_file(
     assert [entry.ended for entry in server.log] == ["complete", "complete"]
 
 
-async def test_the_scripted_server_runs_as_a_program(transport: AiohttpTransport, tmp_path: Path) -> None:
+async def test_the_scripted_server_runs_as_a_program(transport: Transport, tmp_path: Path) -> None:
     """It says where it listens, obeys directives when told to, ends when told to, and leaves a log in which nothing is open."""
     log = tmp_path / "upstream.jsonl"
     program = await asyncio.create_subprocess_exec(
