@@ -105,9 +105,14 @@ def _measure(targets: list[Target], upstream: Upstream, size: Size, options: arg
     for target in alive:
         _wind_up(target, load, size, runs[target.name], options.soak)
     facts = describe() | {
-        "date": time.strftime("%Y-%m-%d"), "rounds": options.rounds, "requests": size.requests, "apart": targets[0].cores.apart,
-        "fsync_ms": fsyncs, "ahead": options.ahead, "disturbed": [p["disturbed"] for run in runs.values() for r in run["rounds"] for p in r.values()],
-    }  # fmt: skip
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": options.rounds,
+        "requests": size.requests,
+        "apart": targets[0].cores.apart,
+        "ahead": options.ahead,
+        "fsync_ms": fsyncs,
+        "disturbed": [phase["disturbed"] for run in runs.values() for r in run["rounds"] for phase in r.values()],
+    }
     text = report.markdown(runs, facts)
     print(f"\n{text}")
     if options.save:

@@ -183,7 +183,8 @@ def measure(load: Load, target: Target, size: Size, number: int) -> dict[str, An
     if target.process is not None:
         count = max(50, int(size.requests * target.share))
         found["closed"] = load.run(target, f"closed{number}", count, connections=size.connections)
-    found["open"] = load.run(target, f"open{number}", size.open_requests, connections=64, rate=size.rate, seconds=60)
+    due = max(100, int(size.open_requests * max(target.share, 0.2)))
+    found["open"] = load.run(target, f"open{number}", due, connections=64, rate=size.rate, seconds=60)
     if target.process is not None:
         count = max(16, int(size.bursts * target.share))
         found["burst"] = load.run(target, f"burst{number}", count, connections=size.streams, stream=True)
