@@ -56,15 +56,19 @@ def rate_of(card: RateCard, fx_rate_e6: int) -> int:
     return _PAR if card.currency == "KRW" else fx_rate_e6
 
 
-def ask(cards: list[tuple[RateCard, int, int]], *, input_bound: int, wanted: int, choices: int) -> Ask:
+def ask(
+    cards: list[tuple[RateCard, int, int]], *, input_bound: int, wanted: int, choices: int, searches: int = 0
+) -> Ask:
     """What to set aside so that the dearest of `cards` (card, won rate × 1e6, tax in basis points) is covered.
 
-    Where nothing is `wanted`, as for embeddings, a card needs no price for answers.
+    Where nothing is `wanted`, as for embeddings, a card needs no price for answers. `searches`: how many of its own calls of a
+    search a model may bill for, where its card prices them.
     """
     fixed = per_output = 0
     for card, rate, vat_bp in cards:
         unit = rate * (_BASIS_POINTS + vat_bp)
-        pico = card.ceiling(input_bound, 0) * (100 if card.currency == "USD" else 1_000_000)
+        extras = {"web_search": searches} if searches and "web_search" in card.meters else None
+        pico = card.ceiling(input_bound, 0, extras=extras) * (100 if card.currency == "USD" else 1_000_000)
         cost = -(-pico * unit // SCALE)
         fixed = max(fixed, cost)
         if wanted:

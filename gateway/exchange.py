@@ -62,6 +62,9 @@ _SETTLE_SECONDS = 5.0
 _DRAIN_SECONDS = 120.0
 _DRAINS = 64
 
+#: A model that searches by itself decides how often, and bills each time. No vendor states a bound; this many are held for.
+_SEARCHES = 10
+
 #: What providers mostly say, and what needs no second look at the price list.
 _ORDINARY_TIERS = (None, "default", "auto", "standard")
 
@@ -634,6 +637,7 @@ def _ask_for(plan: Plan, option: Option, covered: tuple[Option, ...], bound: int
         input_bound=bound,
         wanted=0 if submission.operation == "embeddings" else submission.output_cap or model.max_output,
         choices=submission.choices,
+        searches=_SEARCHES if "search" in submission.needs or "search" in model.capabilities else 0,
     )
 
 
