@@ -110,7 +110,9 @@ class Relay:
         return b'"error"' in payload or b'"tool_calls"' in payload or bool(self._called)
 
     def _remember(self, chunk: dict[str, Any]) -> None:
-        self.last = {key: chunk[key] for key in ("id", "created", "model", "system_fingerprint", "service_tier") if key in chunk}
+        self.last = {
+            key: chunk[key] for key in ("id", "created", "model", "system_fingerprint", "service_tier") if key in chunk
+        }
         model = chunk.get("model")
         if isinstance(model, str) and model:
             self.model = model

@@ -12,7 +12,10 @@ import gc
 import json
 import logging
 import os
+import shlex
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -107,9 +110,19 @@ def _tell(settings: Settings, port: int, seeded: dict[str, Any] | None) -> None:
             "  해 보기 / try",
             f"    curl {base_url}/v1/chat/completions -H 'authorization: Bearer {known['api_key']}' \\",
             f"""      -d '{{"model": "{known["model"]}", "messages": [{{"role": "user", "content": "안녕하세요"}}]}}'""",
-            "    .venv/bin/haechi usage --month $(date +%Y-%m)",
-            "    .venv/bin/haechi verify",
+            f"    {_place(settings)}.venv/bin/haechi usage --month {_month(settings)}",
+            f"    {_place(settings)}.venv/bin/haechi verify",
             "",
         ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _place(settings: Settings) -> str:
+    """What a command needs in front of it to find this server's data, where that is not the usual folder."""
+    usual = Path("data").absolute()
+    return "" if settings.data == usual else f"HAECHI_DATA={shlex.quote(str(settings.data))} "
+
+
+def _month(settings: Settings) -> str:
+    return datetime.now(settings.zone).strftime("%Y-%m")

@@ -218,12 +218,6 @@ def parse(raw: bytes, limits: Limits) -> Request:
             code="invalid_value",
             param="service_tier",
         )
-    if chat.stream_options is not None and not chat.stream:
-        raise BadRequest(
-            "stream_options is only for stream: true. stream_options는 stream: true일 때만 쓸 수 있습니다.",
-            code="invalid_value",
-            param="stream_options",
-        )
     body = {key: value for key, value in given.items() if value is not None and key not in _KEPT_BACK}
     return Request(chat, body, _needs(chat))
 
