@@ -205,7 +205,8 @@ def _facts(facts: dict[str, Any]) -> str:
         f"{facts['cores']} cores; {pinned}; medians of {facts['rounds']} rounds (min–max); "
         f"{facts['requests']:,} requests a round, a fifth of them 30 KB. "
         f"Other work took {statistics.mean(facts['disturbed']):.0%} of the target's core meanwhile{ahead}; "
-        f"making 4 KB durable took {statistics.median(facts['fsync_ms']):.2f} ms ({min(facts['fsync_ms']):.2f}–{max(facts['fsync_ms']):.2f}): "
+        f"making 4 KB durable took {statistics.median(facts['fsync_ms']):.2f} ms "
+        f"({min(facts['fsync_ms']):.2f}–{max(facts['fsync_ms']):.2f}): "
         "wall times carry both, CPU figures hardly do."
     )
 
