@@ -24,7 +24,7 @@ from gateway.providers.wire import ANSWER_TIMEOUTS, STREAM_TIMEOUTS
 
 
 class ProviderConfig(Protocol):
-    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy` is a URL."""
+    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy_url` has its user."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class ProviderConfig(Protocol):
     @property
     def on_disconnect(self) -> Literal["cancel", "drain"]: ...
     @property
-    def proxy(self) -> str | None: ...
+    def proxy_url(self) -> str | None: ...
     @property
     def ca_file(self) -> str | None: ...
     @property
@@ -89,16 +89,29 @@ def _translated(dialect: Callable[[], Dialect]) -> Callable[[ProviderConfig, boo
     return built
 
 
+def _litellm(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
+    from gateway.providers.litellm import LiteLLM  # noqa: PLC0415 – its client is an import that nobody else needs
+
+    return LiteLLM(
+        name=config.name,
+        base_url=config.base_url,
+        api_key=config.api_key,
+        transport=_transport(config),
+        stream_timeouts=timeouts,
+        answer_timeouts=_for_answers(timeouts),
+    )
+
+
 def _transport(config: ProviderConfig) -> Transport:
     """The lean client where the way is direct; aiohttp's where a proxy stands in it.
 
     Tunnels, proxy credentials and TLS inside TLS are aiohttp's to get right; a way that leads through a proxy is not the one
     where a tenth of a millisecond is felt. See docs/decisions/0003-upstream-client.md.
     """
-    if config.proxy is not None:
+    if config.proxy_url is not None:
         from gateway.providers.proxied import AiohttpTransport  # noqa: PLC0415 – see there what importing it costs
 
-        return AiohttpTransport(proxy=config.proxy, ca_file=config.ca_file, client_cert=config.client_cert)
+        return AiohttpTransport(proxy=config.proxy_url, ca_file=config.ca_file, client_cert=config.client_cert)
     return LeanTransport(ca_file=config.ca_file, client_cert=config.client_cert)
 
 
@@ -127,6 +140,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("gemini", _translated(GeminiGenerateContent)),
     Kind("cohere", _translated(CohereChat)),
     Kind("bedrock_converse", _translated(BedrockConverse)),
+    Kind("litellm", _litellm),
     Kind("scripted", _scripted),
 )
 

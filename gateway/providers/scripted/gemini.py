@@ -1,4 +1,7 @@
-"""Gemini's generateContent and streamGenerateContent. https://ai.google.dev/api/generate-content"""
+"""Gemini's generateContent and streamGenerateContent. https://ai.google.dev/api/generate-content
+
+Its JSON is that of protocol buffers: names may be written in either of two ways, and libraries write tools in the other.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +56,9 @@ class GenerateContent(Foreign):
             seed=settings.get("seed"),
             stop=settings.get("stopSequences"),
             tools=[
-                function(one["name"], one.get("description"), one.get("parametersJsonSchema"))
+                function(one["name"], one.get("description"), one.get("parametersJsonSchema") or one.get("parameters"))
                 for tool in request.get("tools") or ()
-                for one in tool.get("functionDeclarations") or ()
+                for one in tool.get("functionDeclarations") or tool.get("function_declarations") or ()
             ],
             tool_choice=named if config.get("allowedFunctionNames") else _MODES.get(config.get("mode", "")),
             response_format=form,
