@@ -5,7 +5,7 @@ The people, prices and amounts are made up; the book, the prices' arithmetic and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -222,18 +222,7 @@ class Ledger:
 
     def seal(self) -> int:
         """Seal everything that is committed, as the server does; returns how many journals."""
-        return int(self.book.transact(self._seal))
-
-    def _seal(self, tx: Tx) -> int:
-        tx.lock_chain("books")
-        head = tx.chain_head("books")
-        found = tx.unsealed_journals(0, 10_000)
-        whole = tx.whole_journals([id_ for _, id_ in found])
-        rows = [(id_, canonical(whole[id_])) for _, id_ in found]
-        links = seal("books", (0, GENESIS) if head is None else head[:2], rows)
-        now = self.clock()
-        tx.run(tx.sql.insert_seals, [(s.chain, s.seq, s.row_id, s.prev_hash, s.hash, now) for s in links])
-        return len(found)
+        return int(self.book.transact(lambda tx: seal_books(tx, self.clock())))
 
     # -- what is in it ----------------------------------------------------------------------------------------------
 
@@ -278,6 +267,17 @@ class Ledger:
         return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in tables}
 
 
+def seal_books(tx: Tx, now: int, *, but: Collection[str] = ()) -> int:
+    """Seal the journals that are not sealed yet, `but` these."""
+    tx.lock_chain("books")
+    head = tx.chain_head("books")
+    found = [id_ for _, id_ in tx.unsealed_journals(0, 10_000) if id_ not in but]
+    whole = tx.whole_journals(found)
+    links = seal("books", (0, GENESIS) if head is None else head[:2], [(id_, canonical(whole[id_])) for id_ in found])
+    tx.run(tx.sql.insert_seals, [(s.chain, s.seq, s.row_id, s.prev_hash, s.hash, now) for s in links])
+    return len(found)
+
+
 @contextmanager
 def open_ledger(url: str, *, prefix: str = "case", clock: Clock | None = None) -> Iterator[Ledger]:
     """A book on the migrated database at `url`, which knows the prices above."""
@@ -305,6 +305,7 @@ __all__ = [
     "card",
     "open_ledger",
     "place",
+    "seal_books",
     "used",
     "who",
 ]
