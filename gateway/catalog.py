@@ -95,6 +95,9 @@ _UNCONFIRMED_MODEL = Label(
 )
 _SWITCHED_OFF = Label(ko="이 설치에서 꺼져 있습니다.", en="It is switched off in this installation.")
 _NO_CREDENTIAL = Label(ko="공급자 API 키가 설정되지 않았습니다.", en="The provider's API key has not been set.")
+_NO_PROXY = Label(
+    ko="프록시의 사용자와 비밀번호가 설정되지 않았습니다.", en="The proxy's user and password have not been set."
+)
 _NO_PRICE = Label(ko="오늘 적용되는 가격이 없습니다.", en="It has no price in force today.")
 _UNCONFIRMED_PRICE = Label(ko="가격이 아직 확정되지 않았습니다.", en="Its price has not been confirmed yet.")
 
@@ -164,6 +167,8 @@ def _deployment(settings: Settings, book: Prices, at: datetime, given: Deploymen
         reason: Label | None = _SWITCHED_OFF
     elif not provider.credential:
         reason = _NO_CREDENTIAL
+    elif not provider.proxy_known:
+        reason = _NO_PROXY
     else:
         reason = _price_reason(book, given.price, at)
     return Deployment(

@@ -17,6 +17,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine
 
@@ -73,6 +74,9 @@ def server_limits(settings: Settings) -> ServerLimits:
 
 def _secrets(settings: Settings) -> dict[str, str]:
     named = {f"key of {name}": provider.api_key or "" for name, provider in settings.providers.items()}
+    for name, provider in settings.providers.items():
+        if provider.proxy and (password := urlsplit(provider.proxy).password):
+            named[f"proxy password of {name}"] = unquote(password)
     url = settings.database_url.get_secret_value()
     return {**named, "database url": url} if "@" in url else named
 

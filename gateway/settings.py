@@ -175,6 +175,7 @@ class ProviderConfig(Section):
     enabled_env: Annotated[str, AfterValidator(_env_name)] | None = None
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     proxy: str | None = None
+    proxy_auth_env: Annotated[str, AfterValidator(_env_name)] | None = None
     ca_file: str | None = None
     client_cert: str | None = None
     tax: Tax = Tax()
@@ -298,13 +299,16 @@ class Provider(ProviderConfig):
     """An upstream account with what the environment says about it.
 
     `credential` is false when `api_key_env` names a variable that is not set: its models are listed as unavailable.
-    `enabled` is false while `enabled_env` names a variable that is unset, empty or 0.
+    `enabled` is false while `enabled_env` names a variable that is unset, empty or 0. `proxy_known` is false when
+    `proxy_auth_env` names a variable that is not set; `proxy` has what stands in it, and is not shown.
     """
 
     name: str
     secret: SecretStr | None = None
     credential: bool = True
     enabled: bool = True
+    proxy: str | None = Field(default=None, repr=False)
+    proxy_known: bool = True
 
     @property
     def api_key(self) -> str | None:
@@ -640,6 +644,16 @@ def _check_providers(config: Config, folder: Path) -> Iterator[_Problem]:
             yield _Problem((*at, "base_url"), "plain http to the outside", "use https://, the key travels with it")
         if provider.proxy is not None and urllib.parse.urlsplit(provider.proxy).scheme not in {"http", "https"}:
             yield _Problem((*at, "proxy"), "not an http(s) proxy", "write http://host:port")
+        elif provider.proxy is not None and urllib.parse.urlsplit(provider.proxy).username is not None:
+            yield _Problem(
+                (*at, "proxy"),
+                "a proxy may not carry a user",
+                "put user:password into a variable; name it: proxy_auth_env",
+            )
+        if provider.proxy_auth_env is not None and provider.proxy is None:
+            yield _Problem(
+                (*at, "proxy_auth_env"), "there is no proxy", "add `proxy: http://host:port`, or leave this out"
+            )
         for key in ("ca_file", "client_cert"):
             file = getattr(provider, key)
             if file is not None and not (folder / file).is_file():
@@ -688,7 +702,8 @@ def _check_environment(config: Config, env: Env) -> Iterator[str]:
     prices = env.get("HAECHI_PRICES")
     if prices and not Path(prices).is_dir():
         yield f"HAECHI_PRICES: {prices} is not a folder → name a folder of dated price files, or unset it"
-    for name in sorted({p.api_key_env for p in config.providers.values() if p.api_key_env}):
+    asked = {name for p in config.providers.values() for name in (p.api_key_env, p.proxy_auth_env) if name}
+    for name in sorted(asked):
         if name in env and not env[name].strip():
             yield f"{name}: set, but empty → give it the key, or unset it / 빈 키입니다. 값을 넣거나 변수를 지우십시오"
 
@@ -696,6 +711,7 @@ def _check_environment(config: Config, env: Env) -> Iterator[str]:
 def _with_environment(name: str, given: ProviderConfig, folder: Path, env: Env) -> Provider:
     key = env.get(given.api_key_env, "").strip() if given.api_key_env else ""
     switch = env.get(given.enabled_env, "") if given.enabled_env else "1"
+    user = env.get(given.proxy_auth_env, "").strip() if given.proxy_auth_env else ""
     return Provider.model_validate(
         {field: getattr(given, field) for field in ProviderConfig.model_fields}
         | {
@@ -705,8 +721,16 @@ def _with_environment(name: str, given: ProviderConfig, folder: Path, env: Env) 
             "secret": SecretStr(key) if key else None,
             "credential": given.api_key_env is None or bool(key),
             "enabled": switch not in {"", "0"},
+            "proxy": _with_user(given.proxy, user) if given.proxy and user else given.proxy,
+            "proxy_known": given.proxy_auth_env is None or bool(user),
         }
     )
+
+
+def _with_user(proxy: str, user: str) -> str:
+    name, _, password = user.partition(":")
+    scheme, _, rest = proxy.partition("://")
+    return f"{scheme}://{urllib.parse.quote(name, safe='')}:{urllib.parse.quote(password, safe='')}@{rest}"
 
 
 # ── secrets of the installation ──────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from gateway.providers.base import Failure, ProviderError
-from gateway.providers.transport import Response, Timeouts
+from gateway.providers.transport import Response, Timeouts, distrust
 
 # How long a connection may take to end its message after the dialect's own end before it is not worth keeping.
 _LINGER = 1.0
@@ -169,9 +169,28 @@ def _before_head(exc: BaseException) -> ProviderError:
 
 def _named(exc: BaseException) -> str:
     """The error's class and number. Never its text: aiohttp puts addresses, and parsers put received bytes, into theirs."""
+    if (told := _told(exc)) is not None:
+        return told
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     number = getattr(cause, "errno", None)
     return f"{type(exc).__name__} {errno.errorcode.get(number, number)}" if number else type(exc).__name__
+
+
+def _told(exc: BaseException) -> str | None:
+    """What an operator can do about it, where it is the way out of the network or a certificate that is at fault."""
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        if exc.status == 407:
+            return (
+                "the proxy wants another user or password (407): set the variable this provider's proxy_auth_env names"
+            )
+        return (
+            f"the proxy opens no way to the upstream ({exc.status}): ask whoever runs it to allow the host in base_url"
+        )
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return "the proxy does not answer: correct this provider's proxy"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return distrust(exc.certificate_error)
+    return distrust(exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc.__cause__ or exc)
 
 
 class _AiohttpResponse:

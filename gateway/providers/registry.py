@@ -24,7 +24,7 @@ from gateway.providers.wire import ANSWER_TIMEOUTS, STREAM_TIMEOUTS
 
 
 class ProviderConfig(Protocol):
-    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy_url` has its user."""
+    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy` is a URL."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class ProviderConfig(Protocol):
     @property
     def on_disconnect(self) -> Literal["cancel", "drain"]: ...
     @property
-    def proxy_url(self) -> str | None: ...
+    def proxy(self) -> str | None: ...
     @property
     def ca_file(self) -> str | None: ...
     @property
@@ -108,10 +108,10 @@ def _transport(config: ProviderConfig) -> Transport:
     Tunnels, proxy credentials and TLS inside TLS are aiohttp's to get right; a way that leads through a proxy is not the one
     where a tenth of a millisecond is felt. See docs/decisions/0003-upstream-client.md.
     """
-    if config.proxy_url is not None:
+    if config.proxy is not None:
         from gateway.providers.proxied import AiohttpTransport  # noqa: PLC0415 – see there what importing it costs
 
-        return AiohttpTransport(proxy=config.proxy_url, ca_file=config.ca_file, client_cert=config.client_cert)
+        return AiohttpTransport(proxy=config.proxy, ca_file=config.ca_file, client_cert=config.client_cert)
     return LeanTransport(ca_file=config.ca_file, client_cert=config.client_cert)
 
 

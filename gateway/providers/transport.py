@@ -12,6 +12,7 @@ ProviderError. `sent` errs on the side of True: False means that no upstream can
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,3 +59,27 @@ class Transport(Protocol):
         """Send and wait for the response's head; any status is a response. Raises ProviderError. Follows no redirects."""
 
     async def close(self) -> None: ...
+
+
+#: OpenSSL's numbers for a certificate that is good and somebody else's.
+_ANOTHER_NAME = (62, 64)
+
+
+def distrust(exc: BaseException | None) -> str | None:
+    """Where certificates are why there is no connection: one sentence with what an operator can do. None for anything else.
+
+    OpenSSL's own words are in it, which hold no address and nothing the other side wrote.
+    """
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        if exc.verify_code in _ANOTHER_NAME:
+            return "the upstream's certificate is for another host: correct this provider's base_url"
+        why = exc.verify_message.rstrip(".")
+        remedy = "name the PEM file of the authority that signed it as this provider's ca_file"
+        return f"the upstream's certificate is not trusted ({why}): {remedy}"
+    if isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or "") and _about_us(exc.reason):
+        return f"the upstream refuses our client certificate ({exc.reason}): name the right PEM file as client_cert"
+    return None
+
+
+def _about_us(reason: str) -> bool:
+    return any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED"))

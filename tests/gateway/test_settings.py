@@ -90,6 +90,18 @@ def test_defaults_and_the_environment(tmp_path: Path) -> None:
         assert "secret-key" not in shown
 
 
+def test_a_proxys_user_comes_from_the_environment_and_is_not_shown(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "destination: government}", "destination: government, proxy: 'http://proxy:1', proxy_auth_env: P}"
+    )
+    assert not load(tmp_path, text).providers["gov"].proxy_known
+    settings = load(tmp_path, text, {"P": "kim:p@ss/word"})
+    assert settings.providers["gov"].proxy == "http://kim:p%40ss%2Fword@proxy:1"
+    assert settings.providers["gov"].proxy_known
+    assert "word" not in repr(settings)
+    assert "P: set, but empty" in refused(tmp_path, text, {"P": ""})[0]
+
+
 def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD) == load(tmp_path, GOOD)
 
@@ -126,6 +138,9 @@ def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> Non
         ("destination: government}", "destination: government, family: openai}", ["is not a usage family"]),
         ("    grade: O", "    grade: O\n    confirmed: {nam: true}", [":10:", "unknown key", "did you mean `name`?"]),
         ("    grade: O", "    grade: O\n    confirmed: {window: maybe}", [":10:", "models[0].confirmed.window"]),
+        ("destination: government}", "destination: government, proxy: 'http://me:pw@proxy:1'}", [":4:", "may not carry a user"]),
+        ("destination: government}", "destination: government, proxy: 'socks5://proxy:1'}", [":4:", "not an http(s) proxy"]),
+        ("destination: government}", "destination: government, proxy_auth_env: P}", [":4:", "there is no proxy"]),
         ("organisation:", "limits: {body_mb: 0}\norganisation:", [":1:", "limits.body_mb", "greater than or equal to 1"]),
         ("organisation:", "web: {trusted_proxies: [proxy]}\norganisation:", [":1:", "'proxy' is not a network"]),
         ("organisation:", "database_url: mysql://x\norganisation:", [":1:", "not a database address"]),
