@@ -64,6 +64,9 @@ class Transport(Protocol):
 #: OpenSSL's numbers for a certificate that is good and somebody else's.
 _ANOTHER_NAME = (62, 64)
 
+#: What an upstream's alert speaks of when it is our certificate that it does not want.
+_ABOUT_US = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+
 
 def distrust(exc: BaseException | None) -> str | None:
     """Where certificates are why there is no connection: one sentence with what an operator can do. None for anything else.
@@ -76,10 +79,7 @@ def distrust(exc: BaseException | None) -> str | None:
         why = exc.verify_message.rstrip(".")
         remedy = "name the PEM file of the authority that signed it as this provider's ca_file"
         return f"the upstream's certificate is not trusted ({why}): {remedy}"
-    if isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or "") and _about_us(exc.reason):
-        return f"the upstream refuses our client certificate ({exc.reason}): name the right PEM file as client_cert"
+    alert = (getattr(exc, "reason", None) or "") if isinstance(exc, ssl.SSLError) else ""
+    if "ALERT" in alert and any(word in alert for word in _ABOUT_US):
+        return f"the upstream refuses our client certificate ({alert}): name the right PEM file as client_cert"
     return None
-
-
-def _about_us(reason: str) -> bool:
-    return any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED"))
