@@ -108,7 +108,7 @@ def read_rates(text: str) -> list[FxRate]:
             if known != rate:
                 raise ImportRefused(f"line {number}: line {line} has another rate for that day. Keep one of them.")
     except csv.Error as error:
-        raise ImportRefused(f"line {reader.line_num}: {error}. Save the file as plain CSV.") from None
+        raise ImportRefused(f"line {reader.reader.line_num}: {error}. Save the file as plain CSV.") from None
     if not rates:
         raise ImportRefused("the file has no rates")
     return [rate for rate, _ in rates.values()]
