@@ -48,6 +48,7 @@ OTHER_METERS: tuple[str, ...] = (
     "cache_storage_hour",
     "gpu_second",  # internal
 )
+_TOKENS = frozenset(TOKEN_METERS)
 METERS: tuple[str, ...] = (*TOKEN_METERS, *OTHER_METERS)
 
 # What a meter is priced at when it has no price of its own. Nothing else falls back: any other missing price is suspense.
@@ -93,7 +94,7 @@ class Usage:
     @property
     def tokens(self) -> int:
         """All token meters together."""
-        return sum(self.meters.get(meter, 0) for meter in TOKEN_METERS)
+        return sum(quantity for meter, quantity in self.meters.items() if meter in _TOKENS)
 
 
 def suspense(extractor: str, reason: str, *, reported_ticks: int | None = None) -> Usage:
