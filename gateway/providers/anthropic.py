@@ -212,7 +212,7 @@ def _told(usage: Any) -> dict[str, Any] | None:
 
 
 class _Reader:
-    """One stream. `usage` is set by the last `message_delta`: before it the counts are those of the start."""
+    """One stream. `usage` is set once a stop reason is there: before it the counts are those of the start."""
 
     def __init__(self, call: Call) -> None:
         self.usage: Any = None
@@ -221,6 +221,7 @@ class _Reader:
         self._call = call
         self._head: Head | None = None
         self._begun: dict[str, Any] = {}
+        self._stated: Any = None
         self._finished = False
         self._tools = 0
         # The open tool call: the block's index in the message, whether any arguments came, what it began with.
@@ -232,10 +233,7 @@ class _Reader:
         if kind == "content_block_delta":
             return self._delta(event["index"], event["delta"])
         if kind == "message_start":
-            message = event["message"]
-            self._head = head(message.get("id"), message.get("model"), self._call)
-            self._begun = message.get("usage") or {}
-            return [self._head.chunk({"role": "assistant", "content": ""})]
+            return self._begin(event["message"])
         if kind == "content_block_start":
             return self._start(event["index"], event["content_block"])
         if kind == "content_block_stop":
@@ -243,8 +241,7 @@ class _Reader:
         if kind == "message_delta":
             return self._end(event)
         if kind == "message_stop":
-            self.done = True
-            return [] if self.usage is None else [self._chunks.usage(_told(self.usage) or {})]
+            return self._close()
         if kind == "error":
             code = event["error"]["type"]
             return [{"error": {"message": "the provider broke off", "type": code, "code": code}}]
@@ -258,6 +255,15 @@ class _Reader:
         if self._head is None:
             raise ValueError("events before message_start")
         return self._head
+
+    def _begin(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Mostly empty. What a program that runs there has called comes whole, and no `message_delta` after it."""
+        self._begun = message
+        chunks = self._head = head(message.get("id"), message.get("model"), self._call)
+        found = [chunks.chunk({"role": "assistant", "content": ""})]
+        for index, block in enumerate(message.get("content") or ()):
+            found += [*self._start(index, block), *self._stop(index)]
+        return found
 
     def _start(self, index: int, block: dict[str, Any]) -> list[dict[str, Any]]:
         kind = block["type"]
@@ -303,8 +309,19 @@ class _Reader:
             chunks.model = said["model"]  # another model answered than was called
         stated = event.get("usage")
         if stated is not None:
-            self.usage = {**self._begun, **stated}
+            self._stated = {**(self._begun.get("usage") or {}), **stated}
+        reason = said.get("stop_reason")
+        ends = reason is not None and not self._finished
+        self._finished = self._finished or ends
         if self._finished:
-            return []
-        self._finished = True
-        return [chunks.chunk(cited(self._notes), _FINISH.get(said.get("stop_reason"), "stop"))]
+            self.usage = self._stated
+        return [chunks.chunk(cited(self._notes), _FINISH.get(reason, "stop"))] if ends else []
+
+    def _close(self) -> list[dict[str, Any]]:
+        chunks: list[dict[str, Any]] = []
+        if not self._finished:
+            chunks = self._end({"delta": self._begun, "usage": self._begun.get("usage")})
+        if not self._finished:
+            raise ValueError("an end without a reason")
+        self.done = True
+        return chunks if self.usage is None else [*chunks, self._chunks.usage(_told(self.usage) or {})]

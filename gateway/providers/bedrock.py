@@ -189,39 +189,53 @@ def _told(usage: Any) -> dict[str, Any] | None:
 
 
 class _Reader:
-    """One stream: `messageStop` ends the text, `metadata` with the usage comes after it."""
+    """One stream: `messageStop` ends the text, `metadata` has the usage; mostly in this order, and the start may be missing."""
 
     def __init__(self, call: Call) -> None:
         self.usage: Any = None
         self.context: Mapping[str, Any] = NOTHING
         self.done = False
         self._head: Head = head(None, None, call)
+        self._begun = False
         self._stopped = False
+        self._stated: Any = None
         self._open: int | None = None
         self._argued = False
         self._calls = 0
 
     def feed(self, event: dict[str, Any]) -> Sequence[dict[str, Any]]:
         kind, said = next(iter(event.items()))
+        chunks = self._chunks(kind, said)
+        if chunks and not self._begun and "error" not in chunks[0]:
+            self._begun = True
+            chunks = [self._head.chunk({"role": "assistant", "content": ""}), *chunks]
+        return chunks
+
+    def _chunks(self, kind: str, said: Any) -> list[dict[str, Any]]:
         if kind == "contentBlockDelta":
             return self._delta(said["contentBlockIndex"], said["delta"])
-        if kind == "messageStart":
-            return [self._head.chunk({"role": "assistant", "content": ""})]
         if kind == "contentBlockStart":
             return self._start(said["contentBlockIndex"], said.get("start") or {})
         if kind == "contentBlockStop":
             return self._stop(said["contentBlockIndex"])
         if kind == "messageStop":
             self._stopped = True
-            return [self._head.chunk({}, _FINISH.get(said["stopReason"], "stop"))]
+            return [self._head.chunk({}, _FINISH.get(said["stopReason"], "stop")), *self._told()]
         if kind == "metadata":
-            self.usage = said.get("usage")
-            self.done = self._stopped
-            told = _told(self.usage)
-            return [] if told is None else [self._head.usage(told)]
+            self._stated = said.get("usage")
+            self.done = self._stopped and self._stated is None
+            return self._told()
         if kind.endswith("Exception"):
             return [{"error": {"message": "the provider broke off", "type": _word(kind), "code": _word(kind)}}]
         return []
+
+    def _told(self) -> list[dict[str, Any]]:
+        """The closing chunk, once the text has ended and the usage is known."""
+        if not self._stopped or self._stated is None:
+            return []
+        self.done = True
+        self.usage = self._stated
+        return [self._head.usage(_told(self.usage) or {})]
 
     def end(self) -> Sequence[dict[str, Any]] | None:
         """Some models state no usage: the answer is complete all the same."""
