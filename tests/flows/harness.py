@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 import sqlalchemy as sa
@@ -57,7 +57,7 @@ def eventually(probe: Callable[[], T], *, within: float = 10.0, what: str = "") 
 
 
 class Process:
-    """A child of ours, ended by its own process id and never by name."""
+    """A child of ours, ended by its own process id and never by name. It dies with the thread that started it."""
 
     def __init__(self, words: list[str], *, out: Path, err: Path, env: Mapping[str, str]) -> None:
         self.err = err
@@ -281,6 +281,14 @@ KIM = "kim@town.example"
 LEE = "lee@town.example"
 
 
+class Person(NamedTuple):
+    """Somebody new, with a key of their own."""
+
+    id: str
+    email: str
+    key: str
+
+
 class Town:
     """An installation: its folder, its database, its upstreams, its gateways and its people.
 
@@ -348,12 +356,11 @@ class Town:
         made = self.cli(f"key create --user {email}" + (f" --expires {expires}" if expires else ""))
         return str(made["key"])
 
-    def new_person(self, name: str, department: str = "TAX", *, signed: bool = True) -> tuple[str, str]:
-        """(e-mail, key) of somebody new."""
+    def new_person(self, name: str, department: str = "TAX", *, signed: bool = True) -> Person:
         email = f"{name}@town.example"
         sign = "--signed" if signed else ""
-        self.cli(f"user add --email {email} --department {department} --role staff {sign}")
-        return email, self.new_key(email)
+        added = self.cli(f"user add --email {email} --department {department} --role staff {sign}")
+        return Person(added["id"], email, self.new_key(email))
 
     # -- the ledger -----------------------------------------------------------------------------------------------------
 

@@ -58,16 +58,21 @@ class Graveyard:
 
     town: Town
     survivor: Gateway
-    heard: dict[str, bytes] = field(default_factory=dict)
+    heard: dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
 def graveyards(found: Callable[..., Town]) -> dict[str, Graveyard]:
     """One of each kind, dug side by side: most of the time is that of two dozen processes starting."""
     towns = {kind: found(kind, lease_seconds=LEASE_SECONDS) for kind in ("sqlite", "postgresql")}
+    # An embedded ledger has one server: the next one to start resolves. PostgreSQL has another one at work.
+    survivors = {"postgresql": towns["postgresql"].gateway()}
     with ThreadPoolExecutor() as diggers:
-        dug = {kind: diggers.submit(dig, town, alone=kind == "sqlite") for kind, town in towns.items()}
-        return {kind: digging.result() for kind, digging in dug.items()}
+        heard = dict(zip(towns, diggers.map(die_everywhere, towns.values()), strict=True))
+    survivors["sqlite"] = towns["sqlite"].gateway()
+    for town in towns.values():
+        eventually(lambda t=town: not t.open_holds(), within=30, what="nothing is left unresolved")
+    return {kind: Graveyard(town, survivors[kind], heard[kind]) for kind, town in towns.items()}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -75,14 +80,8 @@ def graveyard(request: pytest.FixtureRequest, graveyards: dict[str, Graveyard]) 
     return graveyards[request.param]
 
 
-def dig(town: Town, *, alone: bool) -> Graveyard:
-    # An embedded ledger has one server: the next one to start resolves. PostgreSQL has another one at work.
-    survivor = None if alone else town.gateway()
-    heard = {named(death): die_at(town, death) for death in DEATHS}
-    heard["checkpoint"] = die_in_mid_stream(town)
-    survivor = survivor or town.gateway()
-    eventually(lambda: not town.open_holds(), within=30, what="nothing is left unresolved")
-    return Graveyard(town, survivor, heard)
+def die_everywhere(town: Town) -> dict[str, bytes]:
+    return {**{named(death): die_at(town, death) for death in DEATHS}, "checkpoint": die_in_mid_stream(town)}
 
 
 def die_at(town: Town, death: Death) -> bytes:
