@@ -14,12 +14,11 @@ Proxies are not spoken here; whoever needs one takes `AiohttpTransport`.
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import functools
 import math
+import re
 import select
-import socket
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,7 +27,8 @@ from typing import Any, cast
 import httptools
 
 from gateway.providers.base import Failure, ProviderError
-from gateway.providers.transport import Response, Timeouts
+from gateway.providers.dialing import Dialer
+from gateway.providers.transport import Response, Timeouts, distrust
 
 #: Seconds between two looks at the time-outs; they end up to twice this late, never early.
 _TICK = 0.1
@@ -39,17 +39,17 @@ _LINGER_BYTES = 64 << 10
 _MAX_HEAD = 64 << 10
 #: Body bytes nobody has taken yet, above which the socket is not read; one read (at most 256 KiB) may come on top.
 _UNREAD = 64 << 10
+#: Parts of one body kept apart. An upstream may cut megabytes into chunks of two bytes, each an object of fifty.
+_MANY = 1024
 #: Up to here copying head and body together is cheaper than handing the loop two buffers.
 _JOIN = 64 << 10
-#: Seconds a resolved name is believed.
-_NAME_TTL = 60.0
-#: Head start of one address over the next (RFC 8305 §5).
-_STAGGER = 0.25
 
 #: What a message's framing and routing stand on is written here and by nobody else.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer"})
 _DEFAULTS = {"user-agent": "haechi", "accept-encoding": "identity"}
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+_HINT = re.compile(rb"\r\nkeep-alive:[^\r]*\btimeout=([0-9]{1,6})\b")
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
@@ -68,15 +68,15 @@ class LeanTransport:
             self._ssl = _context(ca_file)
             if client_cert is not None:
                 self._ssl.load_cert_chain(client_cert)
-        self._keep_alive = keep_alive
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._targets: dict[str, _Target] = {}
-        self._origins: dict[tuple[str, str, int], _Origin] = {}
+        self._origins: dict[tuple[str, str, int], Origin] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept = 0.0
+        self.keep_alive = keep_alive
         #: Every connection there is, in use or not.
-        self.connections: set[_Connection] = set()
+        self.connections: set[Connection] = set()
         #: Seconds on the sweep's clock, never behind. Time in which this process did not run is not in it: nobody was silent.
         self.now = _TICK
 
@@ -86,7 +86,7 @@ class LeanTransport:
         target = self._targets.get(url) or self._target(url)
         head = target.head(headers, len(body))
         origin = target.origin
-        connection = origin.take(self._keep_alive) if origin.idle else None
+        connection = origin.take() if origin.idle else None
         if connection is None:
             connection = await self._connect(origin, timeouts.connect)
         answer = connection.send(head, body, timeouts)
@@ -109,25 +109,25 @@ class LeanTransport:
             port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
         except ValueError:
             host, port = "", 0
-        if not host or not port or parts.scheme not in {"http", "https"}:
-            raise ProviderError(Failure.CONNECT, sent=False, detail="no http(s) address")
+        if not host or not port or parts.scheme not in {"http", "https"} or parts.username is not None:
+            raise ProviderError(Failure.CONNECT, sent=False, detail="no plain http(s) address")
         key = (parts.scheme, host, port)
         if key not in self._origins:
-            self._origins[key] = _Origin(host, port, tls=parts.scheme == "https")
+            self._origins[key] = Origin(host, port, tls=parts.scheme == "https")
         target = self._targets[url] = _Target(self._origins[key], parts)
         return target
 
-    async def _connect(self, origin: _Origin, seconds: float) -> _Connection:
+    async def _connect(self, origin: Origin, seconds: float) -> Connection:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        connection = _Connection(self, origin, loop)
+        connection = Connection(self, origin, loop)
         try:
             async with asyncio.timeout(seconds):
                 context = None
                 if origin.tls:
                     context = self._ssl = self._ssl or await asyncio.to_thread(_system_trust)
-                sock = await origin.dial(loop)
+                sock = await origin.way.dial()
                 try:
                     await loop.create_connection(
                         lambda: connection,
@@ -136,10 +136,13 @@ class LeanTransport:
                         server_hostname=origin.host if origin.tls else None,
                     )
                 except BaseException:
+                    # uvloop may have told it that it is connected, and then does not tell it that it is not.
                     connection.abort()
+                    self.connections.discard(connection)
                     sock.close()
                     raise
-        except (OSError, UnicodeError) as exc:
+        except (OSError, ValueError, RuntimeError) as exc:
+            # ValueError: a name that cannot be one. RuntimeError: uvloop's word for a connection that was gone at once.
             raise ProviderError(Failure.CONNECT, sent=False, detail=_named(exc)) from exc
         if self._closed or connection.closing:
             connection.abort()
@@ -148,7 +151,7 @@ class LeanTransport:
 
     # Connections call these
 
-    def made(self, connection: _Connection) -> None:
+    def made(self, connection: Connection) -> None:
         self.connections.add(connection)
         if self._sweeper is None:
             assert self._loop is not None
@@ -157,6 +160,8 @@ class LeanTransport:
 
     def _sweep(self) -> None:
         assert self._loop is not None
+        # Without connections there is nothing to look at, and an idle process sleeps.
+        self._sweeper = self._loop.call_later(_TICK, self._sweep) if self.connections else None
         now = self._loop.time()
         self.now += min(now - self._swept, 2 * _TICK)
         self._swept = now
@@ -164,9 +169,7 @@ class LeanTransport:
         for connection in [each for each in self.connections if each.due <= ripe]:
             connection.expire()
         for origin in self._origins.values():
-            origin.drop_idle(now - self._keep_alive)
-        # Without connections there is nothing to look at, and an idle process sleeps.
-        self._sweeper = self._loop.call_later(_TICK, self._sweep) if self.connections else None
+            origin.drop_idle(now)
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
@@ -186,7 +189,7 @@ class _Target:
 
     __slots__ = ("_fixed", "_line", "origin")
 
-    def __init__(self, origin: _Origin, parts: urllib.parse.SplitResult) -> None:
+    def __init__(self, origin: Origin, parts: urllib.parse.SplitResult) -> None:
         self.origin = origin
         path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
         if parts.query:
@@ -195,10 +198,6 @@ class _Target:
         if origin.port != (443 if origin.tls else 80):
             host += f":{origin.port}"
         self._line = f"POST {path} HTTP/1.1\r\nhost: {host}\r\n"
-        if parts.username is not None:
-            name, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
-            word = base64.b64encode(f"{name}:{password}".encode()).decode()
-            self._line += f"authorization: Basic {word}\r\n"
         # By the names of the headers sent: what stands first, and for each name the last value with its line.
         self._fixed: dict[tuple[str, ...], tuple[bytes, dict[str, tuple[str, bytes]]]] = {}
 
@@ -229,119 +228,36 @@ class _Target:
         return "".join([self._line, *defaults]).encode("ascii")
 
 
-class _Origin:
-    """One scheme, host and port: its idle connections, oldest first, and the addresses its name had last."""
+class Origin:
+    """One scheme, host and port: the way there, and its idle connections, oldest first."""
 
-    __slots__ = ("_addresses", "_believed", "_resolving", "host", "idle", "port", "tls")
+    __slots__ = ("host", "idle", "port", "tls", "way")
 
     def __init__(self, host: str, port: int, *, tls: bool) -> None:
         self.host = host
         self.port = port
         self.tls = tls
-        self.idle: dict[_Connection, None] = {}
-        self._addresses: list[tuple[Any, ...]] = []
-        self._believed = -math.inf
-        self._resolving: asyncio.Lock | None = None
+        self.way = Dialer(host, port)
+        self.idle: dict[Connection, None] = {}
 
-    def take(self, keep_alive: float) -> _Connection | None:
+    def take(self) -> Connection | None:
         """The newest idle connection that can be written to, None without one. Dead ones are thrown away on the way."""
         while self.idle:
             connection, _ = self.idle.popitem()
-            if connection.usable(keep_alive):
+            if connection.usable():
                 return connection
             connection.abort()
         return None
 
-    def drop_idle(self, since: float) -> None:
+    def drop_idle(self, now: float) -> None:
         while self.idle:
             oldest = next(iter(self.idle))
-            if oldest.idle_since > since:
+            if now < oldest.idle_until:
                 return
             oldest.abort()
 
-    async def dial(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
-        """A connected socket. Raises OSError, or UnicodeError for a name that cannot be one."""
-        if loop.time() >= self._believed:
-            self._resolving = self._resolving or asyncio.Lock()
-            async with self._resolving:
-                if loop.time() >= self._believed:
-                    self._addresses = _interleaved(
-                        await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-                    )
-                    self._believed = loop.time() + _NAME_TTL
-        addresses = self._addresses
-        # The next connection begins with the next address, so that a name with several machines loads all of them.
-        self._addresses = addresses[1:] + addresses[:1]
-        try:
-            if len(addresses) == 1:
-                return await _open(loop, addresses[0])
-            return await _race(loop, addresses)
-        except OSError:
-            self._believed = -math.inf
-            raise
 
-
-def _interleaved(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Families in turn, each in the resolver's order: an IPv6 that leads nowhere then costs one head start, not many."""
-    first = [info for info in found if info[0] == found[0][0]]
-    second = [info for info in found if info[0] != found[0][0]]
-    mixed = [info for pair in zip(first, second, strict=False) for info in pair]
-    return mixed + first[len(second) :] + second[len(first) :]
-
-
-async def _open(loop: asyncio.AbstractEventLoop, info: tuple[Any, ...]) -> socket.socket:
-    family, kind, protocol, _, address = info
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.settimeout(0)
-        # A long answer is silent for minutes: without a sign of life, firewalls on the way forget the connection.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-            if hasattr(socket, option):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), 60)
-        await loop.sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _race(loop: asyncio.AbstractEventLoop, addresses: list[tuple[Any, ...]]) -> socket.socket:
-    """The first address that answers, each a little later than the one before or as soon as that one failed."""
-    waiting = list(reversed(addresses))
-    running: set[asyncio.Task[socket.socket]] = set()
-    won: list[socket.socket] = []
-    failed: BaseException | None = None
-    try:
-        while not won:
-            if waiting:
-                running.add(loop.create_task(_open(loop, waiting.pop())))
-            elif not running:
-                raise failed or OSError(errno.EHOSTUNREACH, "no address")
-            done, running = await asyncio.wait(
-                running, timeout=_STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                failed = task.exception()
-                if failed is None:
-                    won.append(task.result())
-                elif not isinstance(failed, OSError):
-                    raise failed
-        return won.pop(0)
-    finally:
-        for task in running:
-            task.cancel()
-            task.add_done_callback(_close_late)
-        for sock in won:
-            sock.close()
-
-
-def _close_late(task: asyncio.Task[socket.socket]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
-
-
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection and, while one is under way, the one exchange on it.
 
     IDLE (in the pool) ─▶ waiting for a head ─▶ in a body ─▶ IDLE, or gone. `due` is when the sweep calls `expire`.
@@ -355,10 +271,12 @@ class _Connection(asyncio.Protocol):
         "_head_left",
         "_held",
         "_in_body",
+        "_keeps",
         "_loop",
         "_origin",
         "_owner",
         "_parser",
+        "_patience",
         "_paused",
         "_poll",
         "_spare",
@@ -367,11 +285,10 @@ class _Connection(asyncio.Protocol):
         "_until_close",
         "_wire",
         "due",
-        "idle_since",
-        "keeps",
+        "idle_until",
     )
 
-    def __init__(self, owner: LeanTransport, origin: _Origin, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: LeanTransport, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._origin = origin
         self._loop = loop
@@ -385,14 +302,15 @@ class _Connection(asyncio.Protocol):
         self._until_close = False
         self._complete = False  # the message is over
         self._surplus = False  # and more came after it
+        self._keeps = False  # the upstream will take another request on this connection
+        self._patience = 0.0  # for as many idle seconds
         self._unsent = False  # a part of the request is still ours
         self._backlog = 0
         self._first_byte = 0.0
         self._paused = False
         self._spare = 0
-        self.keeps = False
         self.due = math.inf
-        self.idle_since = 0.0
+        self.idle_until = 0.0
 
     # asyncio calls these
 
@@ -427,7 +345,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         if self._in_body and self._until_close:
-            self._complete = True
+            self._keeps = False
             self._end()
         else:
             self.fail(Failure.BROKEN, "closed by the upstream")
@@ -469,7 +387,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._complete:
             self._complete = True
-            self.keeps = self._parser.should_keep_alive()
+            self._keeps = self._parser.should_keep_alive()
 
     # the transport and the response call these
 
@@ -477,13 +395,13 @@ class _Connection(asyncio.Protocol):
     def closing(self) -> bool:
         return self._wire is None or self._wire.is_closing()
 
-    def usable(self, keep_alive: float) -> bool:
+    def usable(self) -> bool:
         """Whether it may be written to.
 
         A POST may not be repeated once written, so the moment to notice that the peer has hung up is before. The event loop
         may not have seen the FIN yet; the kernel has.
         """
-        return not self.closing and self._loop.time() - self.idle_since < keep_alive and not self._poll.poll(0)
+        return not self.closing and self._loop.time() < self.idle_until and not self._poll.poll(0)
 
     def send(self, head: bytes, body: bytes, timeouts: Timeouts) -> _Answer:
         wire = self._wire
@@ -600,6 +518,12 @@ class _Connection(asyncio.Protocol):
             self.fail(Failure.BROKEN, "transfer-encoding is not chunked")
             return False
         self._until_close = not coded and b"\r\ncontent-length:" not in lower
+        self._patience = self._owner.keep_alive
+        if b"\r\nkeep-alive:" in lower:
+            hint = _HINT.search(lower)
+            if hint is not None:
+                # A second before the upstream hangs up: a request that crosses its goodbye is lost, and may not be repeated.
+                self._patience = min(self._patience, int(hint[1]) - 1)
         self._in_body = True
         self.due = math.inf
         answer.status = status
@@ -620,6 +544,8 @@ class _Connection(asyncio.Protocol):
                 self._wire.pause_reading()
         elif waits == _ALL and answer.size <= answer.limit:
             self.due = self._owner.now + answer.idle
+            if len(answer.parts) > _MANY:
+                answer.fold()
         elif waits != _SOME or answer.parts:
             self.due = math.inf
             answer.wake()
@@ -632,14 +558,14 @@ class _Connection(asyncio.Protocol):
         self.due = math.inf
         if answer is not None:
             answer.complete()
-        if not self.keeps or self._surplus or self._unsent or self._until_close or self.closing:
+        if not self._keeps or self._surplus or self._unsent or self.closing:
             self.abort()
             return
         if self._paused:
             self._paused = False
             assert self._wire is not None
             self._wire.resume_reading()
-        self.idle_since = self._loop.time()
+        self.idle_until = self._loop.time() + self._patience
         self._origin.idle[self] = None
 
 
@@ -704,8 +630,8 @@ class _Answer:
         "waits_for",
     )
 
-    def __init__(self, connection: _Connection, loop: asyncio.AbstractEventLoop, idle: float) -> None:
-        self._connection: _Connection | None = connection
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, idle: float) -> None:
+        self._connection: Connection | None = connection
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
         self._broken: ProviderError | None = None
@@ -713,7 +639,7 @@ class _Answer:
         self.waits_for = _NOTHING
         self.idle = idle
         self.limit = 0  # of a body wanted whole
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | bytearray] = []
         self.size = 0  # of `parts`
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -727,6 +653,12 @@ class _Answer:
             self.waits_for = _NOTHING
             if not waiter.done():
                 waiter.set_result(None)
+
+    def fold(self) -> None:
+        first, *more = self.parts
+        whole = first if isinstance(first, bytearray) else bytearray(first)
+        whole += b"".join(more)
+        self.parts = [whole]
 
     def complete(self) -> None:
         self._connection = None
@@ -760,7 +692,7 @@ class _Answer:
             raise self._broken
         parts = self.parts
         self.parts = []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self
@@ -789,7 +721,7 @@ class _Answer:
                 raise StopAsyncIteration
         self.parts = []
         self.size = 0
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     async def _wait(self, what: int) -> None:
         self.waits_for = what
@@ -819,6 +751,8 @@ class _Answer:
 
 def _named(exc: BaseException) -> str:
     """The error's class and number. Never its text, which may hold addresses, names or received bytes."""
+    if (told := distrust(exc)) is not None:
+        return told
     name = type(exc).__name__
     if isinstance(exc, ssl.SSLError):
         code = getattr(exc, "verify_code", "")
