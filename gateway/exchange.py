@@ -335,7 +335,7 @@ class Exchange:
         assert failed is not None
         assert release is not None
         await self._book(release)
-        raise refusals.upstream(failed.error)
+        raise refusals.upstream(failed.error) from failed.error
 
     # -- reserve ----------------------------------------------------------------------------------------------------
 

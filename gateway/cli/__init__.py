@@ -28,6 +28,7 @@ GROUPS: tuple[Group, ...] = (
     Group("usage", "사용량 · who used how much in a month", "gateway.cli.usage"),
     Group("verify", "장부 검증 · is the ledger whole", "gateway.cli.verify"),
     Group("reverse", "기록 취소 · negate one booking", "gateway.cli.reverse"),
+    Group("models", "모델 점검 · does every model answer", "gateway.cli.models"),
     Group("price", "가격 · dated prices", "gateway.cli.price"),
     Group("fx", "환율 · exchange rates", "gateway.cli.fx"),
     Group("rate", "요금 계산 · price recorded usage, JSON lines in and out", "gateway.cli.rate"),

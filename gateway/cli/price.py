@@ -1,5 +1,6 @@
 """haechi price list
 haechi price import FILE
+haechi price drift [--map FILE]
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.cli.shell import Shell, command
 
 if TYPE_CHECKING:
+    from billing.drift import Table
     from billing.pricing import PriceBook
 
 
@@ -20,6 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command(subparsers, "list", list_, "가격표 · the prices in force now")
     import_ = command(subparsers, "import", import_file, "가격 파일 등록 · add a dated price file")
     import_.add_argument("file", type=Path, metavar="FILE", help="YAML")
+    drift_ = command(
+        subparsers, "drift", drift, "다른 가격표와 비교, 바꾸지 않음 · beside what price libraries say; changes nothing"
+    )
+    drift_.add_argument(
+        "--map", type=Path, metavar="FILE", help="litellm의 가격표 · default: the one it is installed with"
+    )
 
 
 def list_(shell: Shell, _: argparse.Namespace) -> None:
@@ -91,6 +99,66 @@ def import_file(shell: Shell, args: argparse.Namespace) -> int:
         f"{args.file.name}: {added} prices added, version {book.version} · 가격 {added}건 등록",
     )
     return 0
+
+
+def drift(shell: Shell, args: argparse.Namespace) -> int:
+    """Shown as a file to check against the vendor's page and to import; a price is never taken over by itself."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 – see gateway/cli/__init__.py
+
+    from billing import drift as drifting  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from billing.prices import SHIPPED  # noqa: PLC0415 – see gateway/cli/__init__.py
+
+    try:
+        tables = _tables(args.map)
+    except (OSError, ValueError) as error:
+        return shell.fail(
+            "no_price_table", f"no price table to compare with ({error}) / 비교할 가격표를 읽을 수 없습니다."
+        )
+    now = datetime.now(UTC)
+    found = drifting.differences(_book(shell, []), now, tables)
+    imported = shell.settings.data / "prices"
+    folders = [SHIPPED, *(folder for folder in (imported, shell.settings.prices) if folder and folder.is_dir())]
+    proposed = drifting.proposals(found, folders, (now + timedelta(days=1)).date(), now)
+    lines = [f"{d.key:<40} {d.meter:<16} {d.ours:>10} → {d.theirs:>10} USD / 1M  ({d.source})" for d in found]
+    for provider, text in proposed.items():
+        lines += ["", f"# {provider}-{(now + timedelta(days=1)):%Y-%m-%d}.yaml", *text.rstrip().splitlines()]
+    lines.append(
+        f"차이 {len(found)}건. 바뀐 것은 없습니다. 공급자의 가격표로 확인하고 `haechi price import FILE`로 등록하십시오. · "
+        f"{len(found)} differences. Nothing was changed: check them on the vendor's page, then import the file."
+    )
+    compared = [table.source for table in tables]
+    rows = [
+        {"key": d.key, "meter": d.meter, "ours": d.ours, "theirs": d.theirs, "source": d.source, "per": 1_000_000}
+        for d in found
+    ]
+    shell.answer({"compared": compared, "differences": rows, "proposed": proposed, "applied": False}, *lines)
+    return 0
+
+
+def _tables(map_file: Path | None) -> list[Table]:
+    """litellm's map is read as a file, without importing litellm; genai-prices where somebody has installed it."""
+    import importlib.metadata  # noqa: PLC0415 – see gateway/cli/__init__.py
+    import importlib.util  # noqa: PLC0415 – see gateway/cli/__init__.py
+    import json  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from decimal import Decimal  # noqa: PLC0415 – see gateway/cli/__init__.py
+
+    from billing import drift as drifting  # noqa: PLC0415 – see gateway/cli/__init__.py
+
+    source = str(map_file)
+    if map_file is None:
+        spec = importlib.util.find_spec("litellm")
+        if spec is None or spec.origin is None:
+            raise OSError("litellm is not installed")
+        map_file = Path(spec.origin).parent / "model_prices_and_context_window_backup.json"
+        source = f"litellm {importlib.metadata.version('litellm')} bundled price map"
+    entries = json.loads(map_file.read_text("utf-8"), parse_float=Decimal)
+    if not isinstance(entries, dict):
+        raise ValueError(f"{map_file.name} is no price map")
+    tables: list[Table] = [drifting.LitellmMap(entries, source)]
+    if importlib.util.find_spec("genai_prices") is not None:
+        version = importlib.metadata.version("genai-prices")
+        tables.append(drifting.GenaiPrices(importlib.import_module("genai_prices"), f"genai-prices {version}"))
+    return tables
 
 
 def _book(shell: Shell, extra: list[Path]) -> PriceBook:

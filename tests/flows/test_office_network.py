@@ -15,6 +15,7 @@ import pytest
 from flows.inside import Inside, frames, opened
 from flows.office import HOST, USER, Authority, OfficeProxy, office_proxy, vendor_tls
 
+from gateway.cli import models
 from gateway.providers import registry
 from gateway.providers.scripted import Script, ScriptedEngine
 from gateway.providers.scripted_server import Connection, ScriptedServer
@@ -223,6 +224,9 @@ async def test_what_shuts_the_way_out_is_told_in_one_sentence_with_the_remedy(
     async with inside(office, tmp_path, migrated_sqlite, accounts) as gateway:
         with caplog.at_level(logging.WARNING):
             answer = await gateway.chat("openai_compatible", max_tokens=5)
+        # An operator who asks is told the same, by `models check`.
+        checked = await models.ask(gateway.app, gateway.app.worlds.current.catalog.resolve("openai_compatible"))
+        assert sentence in checked["detail"]
     assert answer.status_code in {502, 503}
     told = [r.getMessage() for r in caplog.records if r.name == "haechi.exchange" and r.levelno == logging.WARNING]
     assert told
