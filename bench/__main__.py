@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import killed, report
-from bench.machine import HERE, WORK, BenchError, describe, fsync_ms, split_cores
+from bench.machine import HERE, WORK, BenchError, alone, describe, fsync_ms, split_cores
 from bench.rounds import Load, Size, Upstream, failures, measure, soak, warm_up
 from bench.targets import TARGETS, Haechi, Target, make
 
@@ -40,6 +40,7 @@ def main() -> int:
     if options.ahead:
         os.setpriority(os.PRIO_PROCESS, 0, -15)  # inherited by everything that is started
     with contextlib.ExitStack() as stack:
+        stack.enter_context(alone())
         upstream = Upstream(cores, size)
         stack.callback(upstream.close)
         targets = [make(name, upstream.port, cores, users=options.users) for name in ["direct", *options.targets]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import os
@@ -24,6 +25,20 @@ CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 
 class BenchError(Exception):
     """The bench cannot go on; the text says what is missing."""
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One bench at a time in a checkout: two would empty each other's folders and measure each other."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    handle = os.open(WORK / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BenchError("another bench is running in this checkout") from None
+    finally:
+        os.close(handle)
 
 
 # ---- cores ----------------------------------------------------------------------------------------------------------

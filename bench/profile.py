@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.machine import ROOT, WORK, BenchError, split_cores, thread_cpu
+from bench.machine import ROOT, WORK, BenchError, alone, split_cores, thread_cpu
 from bench.rounds import Load, Size, Upstream, warm_up
 from bench.targets import Haechi, make
 
@@ -37,6 +37,7 @@ def main() -> int:
     cores, size = split_cores(), Size()
     os.sched_setaffinity(0, cores.others)
     with ExitStack() as stack:
+        stack.enter_context(alone())
         upstream = Upstream(cores, size)
         stack.callback(upstream.close)
         target = make(options.target, upstream.port, cores, users=4)
