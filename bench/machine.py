@@ -33,10 +33,11 @@ def alone() -> Iterator[None]:
     WORK.mkdir(parents=True, exist_ok=True)
     handle = os.open(WORK / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchError("another bench is running in this checkout") from None
         yield
-    except BlockingIOError:
-        raise BenchError("another bench is running in this checkout") from None
     finally:
         os.close(handle)
 
