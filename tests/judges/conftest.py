@@ -24,6 +24,9 @@ from gateway.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: The SDK's own tests that are run, in tests/api_resources of its source.
+SUITES = ("chat/test_completions.py", "test_embeddings.py", "test_models.py")
+
 
 @dataclass(frozen=True)
 class Running:
@@ -71,12 +74,17 @@ def sdk_python(sdk_source: Path) -> Path:
 def running(sdk_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The shipped configuration, with the model names and the key that the SDK's own tests were written with."""
     folder = tmp_path_factory.mktemp("judged")
-    suite = (sdk_source / "tests/api_resources/chat/test_completions.py").read_text()
+    suites = "".join((sdk_source / "tests/api_resources" / name).read_text() for name in SUITES)
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     practice = next(model for model in config["models"] if model["name"] == "practice-inside")
-    names = sorted(set(re.findall(r'^            model="([\w.-]+)"', suite, re.M)))
-    able = [*practice["capabilities"], "vision", "reasoning", "search", "audio"]
-    config["models"] += [{**practice, "name": name, "capabilities": able} for name in names]
+    # Of the models its tests name, some are vendors' in the shipped file: here the practice upstream answers for all of them.
+    names = set(re.findall(r'model="([\w.-]+)"|^            "([\w.-]+)",$', suites, re.M))
+    wanted = sorted({first or second for first, second in names})
+    config["models"] = [model for model in config["models"] if model["name"] not in wanted]
+    for model in config["models"]:
+        model["fallbacks"] = [name for name in model.get("fallbacks", ()) if name not in wanted]
+    able = [*practice["capabilities"], "vision", "reasoning", "search", "audio", "embeddings"]
+    config["models"] += [{**practice, "name": name, "capabilities": able} for name in wanted]
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True))
     # Directives such as [[fail:500]] make the practice upstream misbehave to order.
