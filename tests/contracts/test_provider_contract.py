@@ -232,7 +232,9 @@ async def test_tools_and_structured_answers(make: Make, engine: ScriptedEngine) 
 async def test_embeddings(make: Make, engine: ScriptedEngine) -> None:
     """Texts, or their tokens by number; as numbers, or as base64 of them; the body passes as it came."""
     async with make(engine) as subject:
-        reply = await subject.provider.embed(Call("req-1", 2, "practice", {"input": ["해치", "광화문"], "dimensions": 4}))
+        reply = await subject.provider.embed(
+            Call("req-1", 2, "practice", {"input": ["해치", "광화문"], "dimensions": 4})
+        )
         body = orjson.loads(reply.body)
         assert (body["object"], reply.usage, len(body["data"])) == ("list", None, 2)
         assert {len(one["embedding"]) for one in body["data"]} == {4}
