@@ -116,7 +116,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An admitted request: who, what, and the places in the order to try them."""
+    """An admitted request: who, what, the places in the order to try them, and (monotonic) until when it may take."""
 
     world: World
     principal: Principal
@@ -124,6 +124,7 @@ class Plan:
     who: Dimensions
     options: tuple[Option, ...]
     at: int
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +295,8 @@ class Exchange:
             grade=submission.grade,
             model_requested=submission.model,
         )
-        return Plan(world, principal, submission, who, tuple(options), at)
+        until = time.monotonic() + world.settings.limits.deadline_seconds
+        return Plan(world, principal, submission, who, tuple(options), at, until)
 
     def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
         """One look-up a day: it is the same for every request of it."""
@@ -307,7 +309,6 @@ class Exchange:
     async def _attempts(self, plan: Plan, line: Line, attempt: Callable[[Hold, Option], Awaitable[T]]) -> T:
         release: Settle | Void | None = None
         failed: AttemptFailed | None = None
-        until = time.monotonic() + plan.world.settings.limits.deadline_seconds
         for number, option in enumerate(_again_unsent(plan.options), 1):
             if failed is not None and option is plan.options[0] and failed.error.sent:
                 continue  # only a request that never left is offered to the same place again
@@ -317,7 +318,12 @@ class Exchange:
                 # Nobody waits for it any more and nothing has left: it costs nobody anything.
                 await self._book(Void(hold, "aborted", self._clock()))
                 raise ClientGone
-            if not await self._writer.submit(MarkSent(hold.id, self._clock())):
+            try:
+                may_leave = await self._writer.submit(MarkSent(hold.id, self._clock()))
+            except LedgerUnavailable:
+                # The writer gives the hold back as soon as the database answers again.
+                raise Unavailable(refusals.NO_LEDGER, code="storage_unavailable") from None
+            if not may_leave:
                 raise Unavailable("The request waited too long to be sent. Try again. 다시 시도하십시오.")
             fault.point("sent")
             try:
@@ -327,7 +333,7 @@ class Exchange:
                 self._router.failed(option.place.deployment, error.error.failure, time.monotonic())
                 self._metrics.attempt_failed(option.place.deployment, error.error.failure)
                 log.warning("attempt %s at %s failed: %s", hold.id, option.place.deployment, error.error)
-                if line.left or time.monotonic() >= until or not _may_try_elsewhere(error.error):
+                if line.left or time.monotonic() >= plan.until or not _may_try_elsewhere(error.error):
                     break
             else:
                 self._router.answered(option.place.deployment)
@@ -388,7 +394,7 @@ class Exchange:
         started = self._clock()
         stream: Stream | None = None
         error: ProviderError | None = None
-        with _Reading(self, option, line) as reading:
+        with _Reading(self, option, line, plan.until) as reading:
             try:
                 stream = await self._provider(plan, option).stream(_call(plan, hold, option))
                 fault.point("dispatched")
@@ -396,6 +402,8 @@ class Exchange:
             except asyncio.CancelledError:
                 if not reading.stopped:
                     raise
+                if reading.expired:
+                    error = _too_long()
             except ProviderError as failure:
                 error = failure
             except UpstreamSaidError as said:
@@ -488,11 +496,11 @@ class Exchange:
         try:
             provider, call = self._provider(plan, option), _call(plan, hold, option)
             if plan.submission.operation == "embeddings":
-                reply = await provider.embed(call)
+                reply = await _within(plan.until, provider.embed(call))
                 fault.point("dispatched")
                 body, answer = reply.body, await _embedded(reply, plan.submission)
             else:
-                reply = await provider.ask(call)
+                reply = await _within(plan.until, provider.ask(call))
                 fault.point("dispatched")
                 body, answer = _finished(reply)
         except ProviderError as error:
@@ -580,22 +588,28 @@ class _Reading:
     cannot be cancelled by anybody.
     """
 
-    def __init__(self, exchange: Exchange, option: Option, line: Line) -> None:
+    def __init__(self, exchange: Exchange, option: Option, line: Line, until: float) -> None:
         self._exchange = exchange
+        self._until = until
         self._drain = option.candidate.deployment.on_disconnect == "drain"
         self._line = line
         self._active = False
         self._draining = False
         self.stopped = False
+        #: Stopped because the request has taken as long as one may.
+        self.expired = False
 
     def __enter__(self) -> _Reading:
         self._task = asyncio.current_task()
         self._active = True
+        left = max(0.0, self._until - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(left, self._expire)
         self._line.when_left(self._left)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._active = False
+        self._timer.cancel()
         if self._draining:
             self._exchange._drains -= 1
         if self.stopped and self._task is not None:
@@ -611,6 +625,10 @@ class _Reading:
         else:
             self._stop()
 
+    def _expire(self) -> None:
+        self.expired = not self.stopped
+        self._stop()
+
     def _stop(self) -> None:
         if self._active and not self.stopped and self._task is not None:
             self.stopped = True
@@ -618,6 +636,18 @@ class _Reading:
 
 
 # -- small steps -------------------------------------------------------------------------------------------------------
+
+
+async def _within(until: float, answer: Awaitable[Reply]) -> Reply:
+    try:
+        async with asyncio.timeout(until - time.monotonic()):
+            return await answer
+    except TimeoutError:
+        raise _too_long() from None
+
+
+def _too_long() -> ProviderError:
+    return ProviderError(Failure.TIMEOUT, sent=True, detail="the request took longer than one may")
 
 
 def _again_unsent(options: tuple[Option, ...]) -> tuple[Option, ...]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import TypeAlias
 
 from billing.book import Book
 from billing.fx import FxTable, NoRate
@@ -26,12 +27,16 @@ from gateway.catalog import Catalog
 from gateway.exchange import World
 from gateway.providers import registry
 from gateway.providers.base import Provider
+from gateway.providers.transport import Timeouts
 from gateway.settings import ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
 from policies.chain import Chain
 from policies.rules.data_grade import DataGrade
 
 log = logging.getLogger("haechi.worlds")
+
+#: What a provider was built from: while it is the same, so is the provider.
+Built: TypeAlias = tuple[ProviderSettings, Timeouts]
 
 #: Upstream connections of a replaced provider are closed once what it serves has surely ended.
 _CLOSE_AFTER_SECONDS = 900.0
@@ -43,7 +48,7 @@ class Worlds:
     def __init__(self, settings: Settings, book: Book, *, clock: Callable[[], int], ids: Callable[[], str]) -> None:
         self._clock = clock
         self._ids = ids
-        self._built: dict[str, tuple[ProviderSettings, Provider]] = {}
+        self._built: dict[str, tuple[Built, Provider]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.problem: str | None = None
         self._fx_version = -1
@@ -109,22 +114,25 @@ class Worlds:
         self._fx_version = tx.newest_fx()
         return FxTable([*seed_rates(), *stored_rates(tx)])
 
-    def _providers(self, settings: Settings) -> dict[str, tuple[ProviderSettings, Provider]]:
+    def _providers(self, settings: Settings) -> dict[str, tuple[Built, Provider]]:
         """Unchanged providers keep their connections; the others are built anew, all of them before any is used."""
-        fresh: dict[str, tuple[ProviderSettings, Provider]] = {}
+        fresh: dict[str, tuple[Built, Provider]] = {}
+        limits = settings.limits
+        timeouts = Timeouts(first_byte=limits.first_byte_seconds, idle=limits.idle_seconds)
         for name, given in settings.providers.items():
             old = self._built.get(name)
-            if old is not None and old[0] == given:
+            if old is not None and old[0] == (given, timeouts):
                 fresh[name] = old
                 continue
             try:
-                fresh[name] = (given, registry.build(given, faults=settings.scripted_faults))
+                built = registry.build(given, faults=settings.scripted_faults, timeouts=timeouts)
+                fresh[name] = ((given, timeouts), built)
             except (ValueError, OSError) as error:
                 where = whereabouts(settings.config, ("providers", name))
                 raise ConfigError([f"{where}: {error} → correct this block / 이 공급자 설정을 고치십시오"]) from error
         return fresh
 
-    def _take(self, fresh: dict[str, tuple[ProviderSettings, Provider]]) -> dict[str, Provider]:
+    def _take(self, fresh: dict[str, tuple[Built, Provider]]) -> dict[str, Provider]:
         for name, (_, provider) in self._built.items():
             if fresh.get(name, (None, None))[1] is not provider:
                 self._close_later(provider)
