@@ -241,7 +241,10 @@ class Disconnect:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is asyncio.CancelledError:
+            # Only the end of a drain cancels a request; what it has set in motion elsewhere must hear of that.
+            self._tell("shutdown")
         self.close()
 
     async def _watch(self, receive: Receive) -> None:
