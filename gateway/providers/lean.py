@@ -39,8 +39,6 @@ _LINGER_BYTES = 64 << 10
 _MAX_HEAD = 64 << 10
 #: Body bytes nobody has taken yet, above which the socket is not read; one read (at most 256 KiB) may come on top.
 _UNREAD = 64 << 10
-#: Parts of one body kept apart. An upstream may cut megabytes into chunks of two bytes, each an object of fifty.
-_MANY = 1024
 #: Up to here copying head and body together is cheaper than handing the loop two buffers.
 _JOIN = 64 << 10
 
@@ -268,12 +266,14 @@ class Connection(asyncio.Protocol):
         "_backlog",
         "_complete",
         "_first_byte",
+        "_got",
         "_head_left",
         "_held",
         "_in_body",
         "_keeps",
         "_loop",
         "_origin",
+        "_own",
         "_owner",
         "_parser",
         "_patience",
@@ -286,6 +286,7 @@ class Connection(asyncio.Protocol):
         "_wire",
         "due",
         "idle_until",
+        "on_body",
     )
 
     def __init__(self, owner: LeanTransport, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
@@ -293,6 +294,10 @@ class Connection(asyncio.Protocol):
         self._origin = origin
         self._loop = loop
         self._wire: asyncio.Transport | None = None
+        # Body pieces of one read. The parser calls `append` itself: a frame of ours a chunk would cost more than the chunk.
+        self._got: list[bytes] = []
+        self._own = 0  # how many of them are the message's
+        self.on_body = self._got.append
         self._parser: Any = httptools.HttpResponseParser(self)
         self._poll = select.poll()
         self._answer: _Answer | None = None
@@ -335,9 +340,16 @@ class Connection(asyncio.Protocol):
                 self._parser.feed_data(data)
             except _PARSER_ERRORS:
                 if not self._complete:
+                    self._take(b"".join(self._got))
                     self.fail(Failure.BROKEN, "malformed body")
                     return
                 self._surplus = True
+            got = self._got
+            if got:
+                if self._complete:
+                    del got[self._own :]  # of a message nobody asked for
+                self._take(got[0] if len(got) == 1 else b"".join(got))
+                got.clear()
         if self._complete:
             self._end()
         else:
@@ -374,19 +386,10 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._surplus = True
 
-    def on_body(self, body: bytes) -> None:
-        answer = self._answer
-        if self._complete:
-            return  # of a message nobody asked for
-        if answer is not None:
-            answer.parts.append(body)
-            answer.size += len(body)
-        else:
-            self._spare -= len(body)
-
     def on_message_complete(self) -> None:
         if not self._complete:
             self._complete = True
+            self._own = len(self._got)
             self._keeps = self._parser.should_keep_alive()
 
     # the transport and the response call these
@@ -490,7 +493,7 @@ class Connection(asyncio.Protocol):
             head, data = bytes(seen[:size]), bytes(seen[size:])
             held.clear()
             self._head_left -= size
-            if not self._take(head, answer):
+            if not self._begin(head, answer):
                 return None
             if self._in_body:
                 return data
@@ -500,7 +503,7 @@ class Connection(asyncio.Protocol):
             if not data:
                 return None
 
-    def _take(self, head: bytes, answer: _Answer) -> bool:
+    def _begin(self, head: bytes, answer: _Answer) -> bool:
         """Whether `head` is one; it becomes the answer's unless it is interim."""
         parser = self._parser
         try:
@@ -530,6 +533,14 @@ class Connection(asyncio.Protocol):
         answer.headers = headers
         return True
 
+    def _take(self, body: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            self._spare -= len(body)
+        elif body:
+            answer.parts.append(body)
+            answer.size += len(body)
+
     def _arrived(self) -> None:
         """Something of the message came, and it is not over."""
         answer = self._answer
@@ -544,8 +555,6 @@ class Connection(asyncio.Protocol):
                 self._wire.pause_reading()
         elif waits == _ALL and answer.size <= answer.limit:
             self.due = self._owner.now + answer.idle
-            if len(answer.parts) > _MANY:
-                answer.fold()
         elif waits != _SOME or answer.parts:
             self.due = math.inf
             answer.wake()
@@ -639,7 +648,7 @@ class _Answer:
         self.waits_for = _NOTHING
         self.idle = idle
         self.limit = 0  # of a body wanted whole
-        self.parts: list[bytes | bytearray] = []
+        self.parts: list[bytes] = []  # one a read, however small the chunks in it
         self.size = 0  # of `parts`
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -653,12 +662,6 @@ class _Answer:
             self.waits_for = _NOTHING
             if not waiter.done():
                 waiter.set_result(None)
-
-    def fold(self) -> None:
-        first, *more = self.parts
-        whole = first if isinstance(first, bytearray) else bytearray(first)
-        whole += b"".join(more)
-        self.parts = [whole]
 
     def complete(self) -> None:
         self._connection = None
@@ -692,7 +695,7 @@ class _Answer:
             raise self._broken
         parts = self.parts
         self.parts = []
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self
@@ -721,7 +724,7 @@ class _Answer:
                 raise StopAsyncIteration
         self.parts = []
         self.size = 0
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _wait(self, what: int) -> None:
         self.waits_for = what

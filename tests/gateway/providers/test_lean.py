@@ -209,17 +209,21 @@ class Wire(asyncio.Transport):
         self.closed = True
 
 
+class Waits(Exception):
+    """There is nothing yet."""
+
+
 def at_once(awaitable: Any) -> Any:
-    """The result of something that has nothing to wait for."""
+    """The result of something that has nothing to wait for. Raises Waits."""
     try:
         awaitable.__await__().send(None)
     except StopIteration as done:
         return done.value
-    raise AssertionError("it waits")
+    raise Waits
 
 
 def read_as(parts: list[bytes], *, closes: bool) -> tuple[Any, ...]:
-    """Status, headers, body, how it broke, and whether the connection could be used again."""
+    """Status, headers, body, and how it broke."""
     loop = asyncio.new_event_loop()
     try:
         owner = LeanTransport()
@@ -233,7 +237,7 @@ def read_as(parts: list[bytes], *, closes: bool) -> tuple[Any, ...]:
                 connection.data_received(part)
         if closes and not wire.closed:
             connection.eof_received()
-        body, broke = b"", None
+        body, broke = b"", cast("Any", None)
         chunks = answer.chunks()
         try:
             while True:
@@ -242,7 +246,10 @@ def read_as(parts: list[bytes], *, closes: bool) -> tuple[Any, ...]:
             pass
         except ProviderError as error:
             broke = (error.failure, error.sent)
-        return answer.status, dict(answer.headers), body, broke, wire.closed
+        except Waits:
+            broke = "waits"
+        assert wire.closed or not closes
+        return answer.status, dict(answer.headers), body, broke
     finally:
         loop.close()
 
@@ -251,21 +258,22 @@ WHOLE = [answer for answer, _, _ in MESSAGES.values() if isinstance(answer, byte
 SMALL = [answer for answer in NONSENSE.values() if len(answer) < 1000]
 
 
-@given(st.sampled_from(WHOLE + SMALL), st.booleans(), st.data())
-def test_no_cut_of_the_bytes_changes_an_answer(message: bytes, closes: bool, data: st.DataObject) -> None:
-    """A message of the tables above, perhaps with a byte changed, perhaps cut short; then the upstream closes."""
-    if closes:
+@given(st.sampled_from(WHOLE + SMALL), st.booleans(), st.booleans(), st.data())
+def test_no_cut_of_the_bytes_changes_an_answer(
+    message: bytes, damaged: bool, closes: bool, data: st.DataObject
+) -> None:
+    """A message of the tables above, perhaps with a byte changed or lost; then the upstream closes or stays."""
+    if damaged:
         place = data.draw(st.integers(0, len(message) - 1))
         message = message[:place] + data.draw(st.binary(max_size=1)) + message[place + 1 :]
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(message) - 1)), max_size=8)))
     parts = [message[start:end] for start, end in zip([0, *cuts], [*cuts, len(message)], strict=True) if start < end]
-    assert read_as(parts, closes=True) == read_as([message], closes=True)
+    assert read_as(parts, closes=closes) == read_as([message], closes=closes)
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", H, CHUNKED, OK[:-2], b"HTTP/1.1 100 \r\n\r\n"]))
 def test_no_bytes_raise_anything(noise: bytes, start: bytes) -> None:
-    status, _, _, broke, closed = read_as([start + noise], closes=True)
-    assert closed
+    status, _, _, broke = read_as([start + noise], closes=True)
     assert status or broke == BROKEN
 
 
@@ -640,8 +648,8 @@ async def test_a_body_in_millions_of_pieces_is_read_whole_without_keeping_each(t
             pieces = max(pieces, len(cast("Any", response).parts))
             await asyncio.sleep(0.001)
         assert len(await reading) == (2 << 20) - (2 << 20) % 50_000 + 50_000
-        # What one read brings, and a little; without folding it would be a million.
-        assert pieces < 200_000
+        # One a read, not one a piece.
+        assert pieces < 10_000
 
 
 async def test_an_answer_that_was_finished_but_goes_on_is_dropped(transport: LeanTransport) -> None:
