@@ -159,13 +159,24 @@ class Book:
         raise LedgerUnavailable("collisions")
 
     def _begin(self) -> Any:
+        idle = self._connection is not None
         try:
-            cursor = self._cursor()
-            cursor.execute("BEGIN" if self._postgresql else "BEGIN IMMEDIATE")
+            return self._begun()
         except Exception as error:
             # Connecting can fail in the driver's words, in SQLAlchemy's and in the operating system's.
             self.close()
+            if not (idle and self._postgresql):
+                raise LedgerUnavailable(type(error).__name__) from error
+        # A connection that was left alone may have been closed by the server since: that says nothing about the server.
+        try:
+            return self._begun()
+        except Exception as error:
+            self.close()
             raise LedgerUnavailable(type(error).__name__) from error
+
+    def _begun(self) -> Any:
+        cursor = self._cursor()
+        cursor.execute("BEGIN" if self._postgresql else "BEGIN IMMEDIATE")
         return cursor
 
     def _finish(self, cursor: Any, work: Callable[[], Any]) -> Any:
@@ -176,7 +187,7 @@ class Book:
             cursor.execute("COMMIT")
         except BaseException as error:
             self._forget()
-            self._undo(cursor)
+            self._undo(cursor, error)
             if self._collided(error):
                 raise _Collision from error
             if self._away(error):
@@ -187,7 +198,11 @@ class Book:
             cursor.close()
         return answer
 
-    def _undo(self, cursor: Any) -> None:
+    def _undo(self, cursor: Any, error: BaseException) -> None:
+        if self._postgresql and isinstance(error, self._errors.Error):
+            # A pipeline that failed half-way leaves the client believing in prepared statements the server never saw.
+            self.close()
+            return
         try:
             cursor.execute("ROLLBACK")
         except self._errors.Error:

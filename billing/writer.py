@@ -14,6 +14,7 @@ for a hold may be gone when it is granted. Such a hold has no owner, so the writ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -119,57 +120,52 @@ class Writer:
 
     def _run(self) -> None:
         backlog: list[_Item] = []
-        busy = False
         while True:
-            if busy and not self._stopping:
-                time.sleep(LINGER_SECONDS)
-            group, last = self._gather(wait=not backlog, most=GROUP)
-            busy = len(group) >= BUSY
-            away, backlog = self._write(backlog + group, None)
-            if away is not None:
-                # Whatever was handed over while the database did not answer has waited for it long enough.
-                late, last = self._gather(wait=False, most=None)
-                backlog += self._write(late, away)[1]
-            elif self._orphans:
+            items = backlog + self._gather(GROUP, wait=not backlog)
+            backlog = self._write(items)
+            if self._orphans and (self.healthy or not items):
                 self._give_back()
-            if backlog and self._stopping and time.monotonic() >= self._stop_by:
-                self._give_up(backlog)
-                return
+            last = self._stopping and self._queue.empty()
             if last and not backlog:
+                return
+            if last and time.monotonic() >= self._stop_by:
+                self._give_up(backlog)
                 return
             if backlog:
                 time.sleep(_RETRY_SECONDS)
 
-    def _gather(self, *, wait: bool, most: int | None) -> tuple[list[_Item], bool]:
-        """What has been handed over, and whether it was the last."""
+    def _gather(self, most: int | None, *, wait: bool) -> list[_Item]:
+        """What has been handed over. `wait` for it, unless there is something else to do."""
         items: list[_Item] = []
-        try:
+        with contextlib.suppress(queue.Empty):
             while most is None or len(items) < most:
-                item = self._queue.get(block=wait and not items and not self._stopping)
-                if item is not None:
-                    items.append(item)
-        except queue.Empty:
-            return items, self._stopping
-        return items, False
+                block = wait and not items and not self._stopping
+                item = self._queue.get(block, _LOOK_EVERY_SECONDS if self._orphans else None)
+                if item is None:
+                    break  # nothing to write, but something to see to
+                items.append(item)
+        return items
 
-    def _write(
-        self, items: list[_Item], away: LedgerUnavailable | None
-    ) -> tuple[LedgerUnavailable | None, list[_Item]]:
-        """Write the items in groups and answer them. Returns why the database takes nothing more, and what to try again.
-
-        A database known to be `away` is not asked.
-        """
+    def _write(self, items: list[_Item]) -> list[_Item]:
+        """Write the items in groups and answer them. Returns what must be tried again."""
         operations = [item for item in items if not callable(item.op)]
+        away: LedgerUnavailable | None = None
         for start in range(0, len(operations), GROUP):
             away = self._apply(operations[start : start + GROUP], away)
         for item in items:
             if callable(item.op):
                 item.answer = away or self._work(item.op)
-        if away is not None and self.healthy:
-            log.error("the ledger's database does not take writes (%s); new work is refused until it does", away)
+        if away is not None:
+            if self.healthy:
+                log.error("the ledger's database does not take writes (%s); new work is refused until it does", away)
+            # Whatever was handed over while the database did not answer has waited for it long enough.
+            late = self._gather(None, wait=False)
+            for item in late:
+                item.answer = away
+            items = items + late
         if operations or away is not None:
             self.healthy = away is None
-        return away, self._sort_out(items)
+        return self._sort_out(items)
 
     def _apply(self, group: list[_Item], away: LedgerUnavailable | None) -> LedgerUnavailable | None:
         answers: list[Any]
@@ -236,6 +232,7 @@ class Writer:
     def _orphan(self, hold_id: str, at: int) -> None:
         self._orphans[hold_id] = (at, time.monotonic() + _DOUBT_SECONDS)
         self._look_at = 0.0
+        self._queue.put(None)
 
     def _give_back(self) -> None:
         """Void the orphans that exist. One that does not may only not be there yet, so it is looked for a while."""
@@ -250,6 +247,7 @@ class Writer:
                     self._book.apply([Void(hold_from(row), "failed", at)])
             except LedgerUnavailable:
                 return
+            self.healthy = True
             if row is not None or now >= until:
                 del self._orphans[hold_id]
 
