@@ -12,6 +12,7 @@ import errno
 import itertools
 import math
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 #: Seconds a resolved name is believed.
@@ -21,16 +22,22 @@ _STAGGER = 0.25
 
 #: What getaddrinfo says of one address: family, type, protocol, canonical name, address.
 Address = tuple[Any, ...]
+Resolve = Callable[[str, int], Awaitable[list[Address]]]
+
+
+async def _system(host: str, port: int) -> list[Address]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class Dialer:
-    """The way to one host and port."""
+    """The way to one host and port. `resolve` says which addresses it has; raises OSError where it has none."""
 
-    __slots__ = ("_addresses", "_believed", "_host", "_port", "_resolving")
+    __slots__ = ("_addresses", "_believed", "_host", "_port", "_resolve", "_resolving")
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, resolve: Resolve = _system) -> None:
         self._host = host
         self._port = port
+        self._resolve = resolve
         self._addresses: list[Address] = []
         self._believed = -math.inf
         self._resolving: asyncio.Lock | None = None
@@ -43,9 +50,7 @@ class Dialer:
             self._resolving = self._resolving or asyncio.Lock()
             async with self._resolving:
                 if loop.time() >= self._believed:
-                    self._addresses = interleaved(
-                        await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                    )
+                    self._addresses = _interleaved(await self._resolve(self._host, self._port))
                     self._believed = loop.time() + _NAME_TTL
         addresses = self._addresses
         # The next connection begins with the next address, so that a name with several machines loads all of them.
@@ -53,13 +58,13 @@ class Dialer:
         try:
             if len(addresses) == 1:
                 return await _open(loop, addresses[0])
-            return await race(loop, addresses)
+            return await _race(loop, addresses)
         except BaseException:  # a time-out too
             self._believed = -math.inf
             raise
 
 
-def interleaved(found: list[Address]) -> list[Address]:
+def _interleaved(found: list[Address]) -> list[Address]:
     """Families in turn, each in the resolver's order: an IPv6 that leads nowhere then costs one head start, not many."""
     families: dict[int, list[Address]] = {}
     for info in found:
@@ -84,7 +89,7 @@ async def _open(loop: asyncio.AbstractEventLoop, info: Address) -> socket.socket
     return sock
 
 
-async def race(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket:
+async def _race(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket:
     """The first address that answers, each a little later than the one before or as soon as that one failed."""
     waiting = list(reversed(addresses))
     running: set[asyncio.Task[socket.socket]] = set()

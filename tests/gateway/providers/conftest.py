@@ -14,7 +14,7 @@ BOTH = {"asyncio": asyncio.new_event_loop, **UVLOOP}
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     # Our own protocol must not lean on what only one loop does.
-    return BOTH if item.path.name == "test_lean.py" else UVLOOP
+    return BOTH if item.path.name in {"test_dialing.py", "test_lean.py"} else UVLOOP
 
 
 @pytest.fixture(scope="session")
