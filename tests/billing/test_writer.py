@@ -267,6 +267,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = self._to.set(port=self._listener.getsockname()[1]).render_as_string(hide_password=False)
         self._commits_left = 0
+        self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_at_commit(self, number: int) -> None:
@@ -292,6 +293,7 @@ class Wire:
                     if self._commits_left:
                         server.sendall(said)
                         continue
+                    self.cuts += 1
                     client.shutdown(socket.SHUT_RDWR)
                     server.sendall(said)
                     break
@@ -327,6 +329,7 @@ async def test_a_booking_whose_commit_was_not_answered_is_found_booked(wire: Wir
         async with writing(ledger) as writer:
             wire.cut_at_commit(1)
             assert await writer.submit(booking(hold)) == Booked("replayed")
+        assert wire.cuts == 1
         assert reader.rows("SELECT id FROM usage_event") == [(hold.id,)]
         assert reader.counter("organisation", "2026-11") == (2_800_000, 0)
 
@@ -341,6 +344,7 @@ async def test_a_hold_whose_commit_was_not_answered_is_given_back(wire: Wire, po
             with pytest.raises(LedgerUnavailable):
                 await writer.submit(ledger.request(request_id="lost"))
             await until(lambda: reader.states().get("lost:1") == "voided")
+        assert wire.cuts == 1
         assert reader.states()["before:1"] == "open"
         assert reader.counter("organisation", "2026-11") == (0, 7_000_002)
 
@@ -353,6 +357,7 @@ async def test_a_reversal_whose_commit_was_not_answered_is_one_reversal(wire: Wi
         async with writing(ledger) as writer:
             wire.cut_at_commit(2)  # the first is that of looking at what is to be reversed
             assert await writer.submit(ledger.reverse(op.hold.id)) is True
+        assert wire.cuts == 1
         assert reader.rows("SELECT id FROM journal WHERE reverses = 'request-000001:1'") == [
             ("reversal:request-000001:1",)
         ]
