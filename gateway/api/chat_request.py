@@ -256,9 +256,14 @@ def _only_data(url: str, param: str) -> None:
 
 
 def explained(error: msgspec.ValidationError) -> BadRequest:
-    """msgspec says `Expected `int`, got `str` - at `$.max_tokens``: the path becomes `param`."""
-    text = str(error)
-    what, _, path = text.partition(" - at `$")
+    """msgspec says `Expected `int`, got `str` - at `$.max_tokens``: the path becomes `param`.
+
+    It quotes a value that is none of the allowed ones. Whatever landed there by mistake may be text of a prompt, so it stays out.
+    """
+    what, _, path = str(error).rpartition(" - at `$")
+    if not what:
+        what, path = path, ""
+    what = what.partition(" '")[0]
     param = path.rstrip("`").lstrip(".") or None
     return BadRequest(
         f"{what}{f' in {param}' if param else ''}. 형식이 맞지 않습니다: {param or what}",
