@@ -578,6 +578,11 @@ class Connection(asyncio.Protocol):
         self._origin.idle[self] = None
 
 
+@functools.lru_cache(maxsize=256)
+def _mark(name: str) -> bytes:
+    return b"\r\n%b:" % name.lower().encode("latin-1", "replace")
+
+
 class _Headers(Mapping[str, str]):
     """A head's fields, looked up in its bytes: three of thirty are ever asked for. The first of several is the one.
 
@@ -602,7 +607,7 @@ class _Headers(Mapping[str, str]):
         return default if value is None else value
 
     def _value(self, name: str) -> str | None:
-        mark = b"\r\n%b:" % name.lower().encode("latin-1", "replace")
+        mark = _mark(name)
         start = self._lower.find(mark)
         if start < 0:
             return None
