@@ -730,6 +730,7 @@ def _event_row(op: Settle, hold_amount: int, *, breach: bool) -> Row:
         op.tokens,
         hold_amount,
         int(breach),
+        op.usage_context,
     )
 
 

@@ -161,6 +161,7 @@ class Case:
 class Settle:
     """Book one attempt. `won` and `vat` are micro-won; `won` is None when the price is unknown, and then a case must say so.
 
+    `raw_usage` is the vendor's own usage object as JSON; `usage_context` what it was read with beside it, as JSON.
     Answered with `Booked`.
     """
 
@@ -177,6 +178,7 @@ class Settle:
     lines: tuple[MeterLine, ...]
     extractor: str
     raw_usage: str | None = None
+    usage_context: str | None = None
     reason: str | None = None
     reported_ticks: int | None = None
     http_status: int | None = None

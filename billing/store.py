@@ -102,6 +102,11 @@ def _kind(column: Any) -> str:
     return "bigint" if isinstance(column.type, BigInteger | Integer) else "text"
 
 
+def sealed_event(row: Row) -> Row:
+    """An event's columns as a seal covers them. The last came later than the first seals: an empty one is not there."""
+    return row[:-1] if row[-1] is None else row
+
+
 def _names(model: type[SQLModel], alias: str) -> str:
     return ", ".join(f"{alias}.{column.name}" for column in _table(model).columns)
 
@@ -405,7 +410,7 @@ class Tx:
             by_seq[row[0]][1].append(row)
         whole = {parts[0][1]: parts for parts in by_seq.values()}
         for row in self.run(self.sql.events, wanted):
-            whole[row[0]][2] = row
+            whole[row[0]][2] = sealed_event(row)
         for row in self.run(self.sql.meters, wanted):
             whole[row[0]][3].append(row)
         return whole

@@ -244,6 +244,7 @@ class UsageEventRow(SQLModel, table=True):
     tokens: int = _big()
     hold_amount: int = _big()
     hold_breach: int = _small()
+    usage_context: str | None = _text_or_none()
 
 
 class UsageMeterRow(SQLModel, table=True):

@@ -43,7 +43,7 @@ from sqlalchemy import Connection
 from billing import tables
 from billing.money import PICO_PER_TICK, to_krw_micro, vat_of
 from billing.sealing import GENESIS, canonical, link
-from billing.store import Row, Statements, Tx
+from billing.store import Row, Statements, Tx, sealed_event
 from billing.usage import TOKEN_METERS
 
 CHECKS = (
@@ -204,7 +204,7 @@ class _Audit:
                 None if event is None else _event(event),
                 [_meter(meter) for meter in meters[id_]],
                 None if hold is None else _hold(hold),
-                [row, entries[seq], event, meters[id_]],
+                [row, entries[seq], None if event is None else sealed_event(event), meters[id_]],
             )
 
     def _inspect(self, whole: _Whole) -> None:

@@ -12,6 +12,7 @@ from ledgers import Ledger, booking, open_ledger
 
 from billing.holds import MarkSent
 from billing.sealing import GENESIS, canonical, link, seal
+from billing.store import sealed_event
 
 
 @pytest.fixture
@@ -93,3 +94,8 @@ def test_what_is_sealed_is_everything_that_was_booked(ledger: Ledger) -> None:
     assert event is not None
     assert event[0] == op.hold.id
     assert [row[4] for row in meters] == [line.quantity for line in op.lines]
+
+
+def test_an_event_without_a_context_is_sealed_as_events_were_before_there_was_one() -> None:
+    assert sealed_event(("a", 1, None)) == ("a", 1)
+    assert sealed_event(("a", None, "{}")) == ("a", None, "{}")
