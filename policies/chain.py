@@ -6,21 +6,12 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
-from policies.decision import ALLOW, Action, Decision, Grade, strictest
+from policies.decision import ALLOW, Action, Decision, strictest
+from policies.subject import Subject
+
+__all__ = ["Chain", "Policy", "Subject"]
 
 log = logging.getLogger("haechi.policies")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is about to leave, as far as policies look at it.
-
-    `grade` is what the caller declared; `accepts` the highest grade the model may take; `destination` where it runs.
-    """
-
-    grade: Grade
-    accepts: Grade
-    destination: str
 
 
 class Policy(Protocol):

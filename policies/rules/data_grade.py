@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.chain import Subject
-from policies.decision import ALLOW, GRADES, Decision, Grade
+from policies.decision import ALLOW, BANDS, GRADES, Decision, Found, Grade, stricter
+from policies.subject import Subject
+
+#: A mark that is only possible says nothing about the whole text yet.
+_LIKELY = dict(BANDS)["likely"]
+
+
+def detected_grade(findings: tuple[Found, ...]) -> Grade:
+    """What the marks found in a text say about it, the strictest of them; O without any."""
+    return stricter(*(found.grade for found in findings if found.score >= _LIKELY))
 
 
 @dataclass(frozen=True, slots=True)
 class DataGrade:
-    """`government` is the highest grade a government-shared place may take."""
+    """`government` is the highest grade a government-shared place may take. Of declared and detected the stricter counts."""
 
     government: Grade = "O"
     name: str = "data_grade"
 
     def decide(self, subject: Subject) -> Decision:
-        if subject.grade == "C":
+        grade = stricter(subject.grade, detected_grade(subject.findings))
+        if grade == "C":
             return Decision("block", f"{self.name}:classified")
         ceiling: Grade = "O"
         if subject.destination == "inside":
@@ -24,6 +33,6 @@ class DataGrade:
         elif subject.destination == "government":
             ceiling = self.government
         allowed = min(GRADES.index(ceiling), GRADES.index(subject.accepts))
-        if GRADES.index(subject.grade) > allowed:
+        if GRADES.index(grade) > allowed:
             return Decision("route_local", f"{self.name}:destination")
         return ALLOW
