@@ -8,6 +8,7 @@ key's next one. So a tier or a discount that a vendor drops is gone with the new
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ __all__ = [
     "RateCard",
     "Window",
     "conditions_from",
+    "plain_name",
+    "undated",
 ]
 
 # Ways vendors spell "nothing special". `auto` is a wish, not a tier: what was really served is in the answer.
@@ -84,6 +87,23 @@ def conditions_from(context: Mapping[str, object]) -> dict[str, str]:
     if kind is not None:
         found["deployment"] = kind
     return found
+
+
+# The same model under another roof, and what vendors hang behind the name of a model to tell its builds apart.
+_ROOFS = ("models/", "publishers/google/models/")
+_BUILD = re.compile(r"(-(latest|preview|beta|exp))?(-(\d{8}|\d{6}|\d{3,4}|\d{4}-\d{2}-\d{2}|\d{2}-\d{2,4}))?$")
+
+
+def plain_name(model: str) -> str:
+    """A model's name as price keys have it."""
+    for roof in _ROOFS:
+        model = model.removeprefix(roof)
+    return model
+
+
+def undated(model: str) -> str:
+    """A model's name without what tells its builds apart: `solar-pro2-250909` and `gpt-5-2025-08-07` end in a date."""
+    return _BUILD.sub("", model, count=1)
 
 
 def _plain(value: object) -> str | None:
@@ -165,6 +185,23 @@ class PriceBook:
             self._cards.clear()
         self._cards[wanted] = card
         return card
+
+    def card_served(self, key: str, called: str, served: str, at: datetime) -> RateCard:
+        """The prices of the model that answered: what a vendor served is what it charges for.
+
+        `key` is the price of the model that was `called`; `served` is the name in the answer. The called model by its own name,
+        in another spelling of it or with a date behind it, is priced by `key`. Raises NoPrice for a name nobody has a price for.
+        """
+        if served == called or called.endswith(f"/{served}") or served.endswith(f"/{called}"):
+            return self.card(key, at)
+        vendor = _vendor(key)
+        answered = self.resolve(f"{vendor}/{plain_name(served)}")
+        if answered in self._lists:
+            same = answered == self.resolve(f"{vendor}/{plain_name(called)}")
+            return self.card(key if same else answered, at)
+        if undated(plain_name(served)) == plain_name(called):
+            return self.card(key, at)
+        raise NoPrice(f"no price for {answered}, which answered for {called}")
 
     def rate(
         self, key: str, usage: Usage, at: datetime, *, trust_reported: bool = False, **conditions: object

@@ -11,7 +11,6 @@ Lines keep their order. A line that cannot be read gives {"error"} and the rest 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from billing.card import NoPrice
 from billing.charge import Charge, booked_as_reported, in_suspense, unreadable
 from billing.extract import extract
 from billing.money import PICO_PLACES, decimal_string, scaled
-from billing.pricing import PriceBook, RateCard, conditions_from
+from billing.pricing import PriceBook, RateCard, conditions_from, plain_name, undated
 from billing.usage import METERS, Usage
 
 # A provider's name on a line → the first part of its keys in the book. Local servers share the operator's internal rates.
@@ -76,8 +75,6 @@ CONTEXT_KEYS = frozenset(
         "tools",
     }
 )
-_PREFIXES = ("models/", "publishers/google/models/")
-_SNAPSHOT = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 class BadLine(ValueError):
@@ -130,20 +127,13 @@ def key_for(book: PriceBook, provider: str, model: str, response_model: str | No
     when it is that model's name with a date behind it; otherwise the key of the unknown name is returned, which has no price.
     """
     vendor = VENDORS.get(provider, provider)
-    called = f"{vendor}/{_plain(model)}"
+    called = f"{vendor}/{plain_name(model)}"
     if not response_model:
         return book.resolve(called)
-    served = book.resolve(f"{vendor}/{_plain(response_model)}")
-    undated = f"{vendor}/{_SNAPSHOT.sub('', _plain(response_model))}"
-    if not book.has(served) and undated == called:
+    served = book.resolve(f"{vendor}/{plain_name(response_model)}")
+    if not book.has(served) and f"{vendor}/{undated(plain_name(response_model))}" == called:
         return book.resolve(called)
     return served
-
-
-def _plain(model: str) -> str:
-    for prefix in _PREFIXES:
-        model = model.removeprefix(prefix)
-    return model
 
 
 def _read(line: str) -> _Line:

@@ -19,14 +19,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import orjson
 
 from billing.book import LedgerUnavailable
 from billing.card import RateCard
-from billing.extract import extract
+from billing.extract import extract, kept
 from billing.fx import FxRate, FxTable
 from billing.holds import Booked, Checkpoint, Dimensions, Hold, MarkSent, Outcome, Place, Reserve, Settle, Void
 from billing.money import format_krw
@@ -64,6 +64,9 @@ _DRAINS = 64
 
 #: A model that searches by itself decides how often, and bills each time. No vendor states a bound; this many are held for.
 _SEARCHES = 10
+
+#: Whose price lists are of deployments, which have names of their own, rather than of models.
+_PRICED_BY_PLACE = "azure/"
 
 #: What providers mostly say, and what needs no second look at the price list.
 _ORDINARY_TIERS = (None, "default", "auto", "standard")
@@ -466,23 +469,25 @@ class Exchange:
         if said is not None:
             raw = orjson.dumps(said).decode()
             context = {} if stream is None else stream.context
-            usage = _read_usage(plan, option, said, context, relay.model, relay.last.get("service_tier"))
+            read = _read_usage(plan, option, said, context, relay.model, relay.last.get("service_tier"))
         else:
             why = "the client left" if outcome == "aborted" else "the stream broke" if error else "no usage was stated"
             if line.reason == "shutdown":
                 why = "shutdown"
-            counted = usage = await _counted(plan.submission, [relay.text()], deployment.tokenizer, why)
+            counted = await _counted(plan.submission, [relay.text()], deployment.tokenizer, why)
+            read = _Metered(counted, option.card)
         provider_request_id = stream.provider_request_id if stream is not None else None
         return settle(
             hold,
-            usage,
+            read.usage,
             counted,
-            option.card,
+            read.card,
             outcome=outcome,
             started_at=started,
             ended_at=self._clock(),
             trust_reported=deployment.trust_reported_cost,
             raw_usage=raw,
+            usage_context=read.context,
             http_status=error.status if error is not None and error.status else 200,
             provider_request_id=provider_request_id,
             upstream_model=relay.model,
@@ -510,20 +515,22 @@ class Exchange:
         served = answer.get("model") if isinstance(answer.get("model"), str) else None
         written = [text for choice in answer.get("choices", ()) for text in generated(choice.get("message") or {})]
         if said is None:
-            counted = usage = await _counted(plan.submission, written, deployment.tokenizer, "no usage was stated")
+            counted = await _counted(plan.submission, written, deployment.tokenizer, "no usage was stated")
+            read = _Metered(counted, option.card)
         else:
             counted = estimate(hold.input_estimate, -(-sum(map(len, written)) // 2), "")
-            usage = _read_usage(plan, option, said, reply.context, served, answer.get("service_tier"))
+            read = _read_usage(plan, option, said, reply.context, served, answer.get("service_tier"))
         booking = settle(
             hold,
-            usage,
+            read.usage,
             counted,
-            option.card,
+            read.card,
             outcome="aborted" if line.left else "completed",
             started_at=started,
             ended_at=self._clock(),
             trust_reported=deployment.trust_reported_cost,
             raw_usage=None if said is None else orjson.dumps(said).decode(),
+            usage_context=read.context,
             http_status=reply.status,
             provider_request_id=reply.provider_request_id,
             upstream_model=served,
@@ -677,21 +684,41 @@ def _family(submission: Submission, deployment: Deployment) -> tuple[str, str]:
     return (provider, "embeddings") if submission.operation == "embeddings" else (provider, flavor)
 
 
+class _Metered(NamedTuple):
+    """A usage as it was read, the prices of whoever answered, and what it was read with beside itself, as JSON."""
+
+    usage: Usage
+    card: RateCard
+    context: str | None = None
+
+
 def _read_usage(  # noqa: PLR0917 – what was said, and everything beside it that says how to read it
     plan: Plan, option: Option, usage: Any, context: Mapping[str, Any], served: str | None, tier: object
-) -> Usage:
-    """The provider's usage, with the service tier it says it served: that is what it bills."""
+) -> _Metered:
+    """The provider's usage, for the model and in the service tier it says it served: that is what it bills."""
     deployment = option.candidate.deployment
     provider, flavor = _family(plan.submission, deployment)
     known = dict(context)
-    if served:
-        known["response_model"] = served
     search = plan.submission.body.get("web_search_options")
     if isinstance(search, dict) and search.get("search_context_size"):
         known.setdefault("search_context_size", search["search_context_size"])
+    if tier not in _ORDINARY_TIERS and isinstance(tier, str):
+        known["service_tier"] = tier
+    beside = kept(known) if known else None
+    if served:
+        known["response_model"] = served
     found = extract(provider, flavor, usage, model=deployment.model, context=known)
-    served_as = conditions_from({"service_tier": tier}) if tier not in _ORDINARY_TIERS else {}
-    return replace(found, conditions={**served_as, **found.conditions}) if served_as else found
+    if beside:
+        found = replace(found, conditions={**conditions_from(beside), **found.conditions})
+    card = option.card
+    # A server of one's own calls its model what it likes: there the place has the price.
+    named = deployment.destination != "inside" and not option.place.price_key.startswith(_PRICED_BY_PLACE)
+    if served and served != deployment.model and named:
+        try:
+            card = plan.world.book.card_served(option.place.price_key, deployment.model, served, from_us(plan.at))
+        except NoPrice as missing:
+            found = replace(found, quality="suspense", reason=f"unknown: {missing}")
+    return _Metered(found, card, orjson.dumps(beside).decode() if beside else None)
 
 
 async def _exact_bound(submission: Submission, tokenizer: str | None) -> int:

@@ -34,7 +34,7 @@ from billing.extract import (
 from billing.extract._gate import Inconsistent
 from billing.usage import Usage, suspense
 
-__all__ = ["FAMILIES", "FLAVORS", "PROVIDERS", "extract", "family_of"]
+__all__ = ["FAMILIES", "FLAVORS", "PROVIDERS", "extract", "family_of", "kept"]
 
 
 class Family(Protocol):
@@ -74,6 +74,9 @@ FAMILIES: tuple[Family, ...] = (
 _READERS = {route: family for family in FAMILIES for route in family.ROUTES}
 PROVIDERS: frozenset[str] = frozenset(provider for provider, _ in _READERS)
 FLAVORS: frozenset[str] = frozenset(flavor for _, flavor in _READERS)
+_KEPT = frozenset(
+    {"service_tier", "processing", "batch", "output_items", "search_context_size", "region", "deployment", "tools"}
+)
 _EMPTY: Mapping[str, object] = {}
 
 
@@ -81,6 +84,19 @@ def family_of(provider: str, flavor: str) -> str | None:
     """The extractor that reads such usage, such as `openai_chat/1`; None where nobody does."""
     family = _READERS.get((provider, flavor))
     return None if family is None else family.EXTRACTOR
+
+
+def kept(context: Mapping[str, object]) -> dict[str, Any]:
+    """What of a context to keep with a usage so that it is read the same way again: counts and kinds, never words.
+
+    Gemini's grounding repeats what was searched for and found; how many different questions and which kind of source is all that
+    is billed. The name of the model that answered has a place of its own.
+    """
+    found: dict[str, Any] = {
+        name: value for name, value in context.items() if name in _KEPT and value not in (None, "", [], {})
+    }
+    grounding = gemini.counted(context)
+    return {**found, "groundingMetadata": grounding} if grounding else found
 
 
 def extract(

@@ -141,6 +141,29 @@ def _model(model: str, context: Mapping[str, object]) -> str:
 
 def _grounding(context: Mapping[str, object], model: str) -> tuple[dict[str, int], dict[str, str]]:
     """What grounding costs beside the tokens: one grounded prompt (2.x) or one search per distinct query (3.x)."""
+    queries, kinds = _grounded(context)
+    if not queries and not kinds:
+        return {}, {}
+    conditions = {"grounding": "maps"} if kinds == {"maps"} and not queries else {}
+    version = _VERSION.search(model.lower())
+    if version is None:
+        raise Inconsistent("unknown: how grounding of this model is billed")
+    if int(version[1]) >= 3 and queries:
+        return {"web_search": len(queries)}, conditions
+    return {"grounded_prompt": 1}, conditions
+
+
+def counted(context: Mapping[str, object]) -> dict[str, Any] | None:
+    """The grounding of a context as far as it is billed, in the vendor's own words: numbers stand for what was asked."""
+    queries, kinds = _grounded(context)
+    if not queries and not kinds:
+        return None
+    asked = [str(number) for number in range(1, len(queries) + 1)]
+    return {"webSearchQueries": asked, "groundingChunks": [{kind: {"uri": "-"}} for kind in sorted(kinds)]}
+
+
+def _grounded(context: Mapping[str, object]) -> tuple[set[str], set[str]]:
+    """The different queries of a grounded answer, and the kinds of its sources."""
     stated = context.get("groundingMetadata") or context.get("grounding_metadata")
     blocks = [
         snake(block) for block in (stated if isinstance(stated, list) else [stated]) if isinstance(block, Mapping)
@@ -156,15 +179,7 @@ def _grounding(context: Mapping[str, object], model: str) -> tuple[dict[str, int
         for chunk in chunks if isinstance(chunks, list) else []:
             if isinstance(chunk, Mapping):
                 kinds.update(kind for kind in ("web", "maps") if chunk.get(kind))
-    if not queries and not kinds:
-        return {}, {}
-    conditions = {"grounding": "maps"} if kinds == {"maps"} and not queries else {}
-    version = _VERSION.search(model.lower())
-    if version is None:
-        raise Inconsistent("unknown: how grounding of this model is billed")
-    if int(version[1]) >= 3 and queries:
-        return {"web_search": len(queries)}, conditions
-    return {"grounded_prompt": 1}, conditions
+    return queries, kinds
 
 
 def _tool_tokens_are_billed(context: Mapping[str, object], *, grounded: bool) -> bool:
