@@ -1,0 +1,163 @@
+"""Text as detectors read it: one view with the disguises taken off, and offsets back to the code points that were given.
+
+    full-width １２３, ①②③, 𝟎𝟙 → 123        zero-width characters, marks on digits → gone
+    decomposed Hangul (NFD) → syllables       any other script's digits → 0-9
+    – — − ‐ ～ · ・ → -    ／ → /   ．→ .     every kind of space → " ", of line end → "\n"
+
+Nothing here judges. Text without any of these (almost all text) is its own view and costs one search. Rewritings that could
+also spoil a value (letters that look like digits, numbers in words) are *other* views, in `policies.alternatives`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final, Literal
+
+ViewKind = Literal["literal", "normal", "spelled", "decoded", "joined"]
+
+#: What needs no second look: ASCII but controls that act as line ends, Hangul, Han, and the marks Korean offices write with.
+_PLAIN: Final = (
+    r"\t\n\r\x20-\x7e가-힣ㄱ-ㅎㅏ-ㅣ一-鿿‘’“”…※○●◎◇◆□■△▲▽▼☆★☎☏♠♣♥→←↑↓↔⇒▶▷◀◁「」『』【】《》〈〉〔〕、。°±×÷§¶†‡•"
+    r"─│┌┐└┘├┤┬┴┼━┃┏┓┗┛┣┫┳┻╋"
+)
+_UNUSUAL: Final = re.compile(f"[^{_PLAIN}]")
+
+#: One for one, and common: done by themselves, so that a text with a middle dot stays on the fast path.
+_DASHES: Final = "‐‑‒–—―−⁃﹘﹣－～〜·・ㆍ‧∙⋅･"
+_COMMON: Final = (*((dash, "-") for dash in "–—―−·ㆍ・～‧∼"), ("\u00a0", " "), ("\u3000", " "))
+
+#: Hangul Jamo, leading or not; the clusters that NFC puts together. Fillers are blank and dropped.
+_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800")
+
+
+def _one(char: str) -> str:
+    """What one character stands for; empty for one that is not seen."""
+    if char in _FILLERS:
+        return ""
+    if char in _DASHES or char == "∼":
+        return "-"
+    category = unicodedata.category(char)
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if category in {"Cf", "Cc", "Cs"}:
+        return "\n" if char in "\x0b\x0c\x85" else ("" if category == "Cf" else " ")
+    if category in {"Zs"}:
+        return " "
+    if category in {"Zl", "Zp"}:
+        return "\n"
+    if category in {"Mn", "Me"}:
+        return char if unicodedata.combining(char) else ""
+    if category == "Pd":
+        return "-"
+    return _settle(unicodedata.normalize("NFKC", char))
+
+
+def _settle(text: str) -> str:
+    """Compatibility forms may hide further ones, such as a fraction slash or a no-break space."""
+    return text.replace("\u2044", "/").replace("\u2215", "/") if text.isprintable() else re.sub(r"\s", " ", text)
+
+
+class _Table(dict[int, str]):
+    """code point → what it stands for, worked out once per character ever seen (bounded by Unicode itself)."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        value = self[code] = char if _UNUSUAL.match(char) is None else _one(char)
+        return value
+
+
+_TABLE: Final = _Table()
+
+#: A run of plain text · a syllable in pieces · a character with marks on it · anything else unusual.
+_PIECES: Final = re.compile(
+    f"(?P<plain>[{_PLAIN}]+(?![\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f\u1160-\u11ff]))"
+    "|(?P<cluster>[\u1100-\u115e\uac00-\ud7a3][\u1161-\u11ff]+"
+    "|.[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+)"
+    "|(?P<one>.)",
+    re.S,
+)
+
+
+class View:
+    """`text` is what detectors read; `span` leads back to `original`. Immutable; offsets count code points."""
+
+    __slots__ = ("_ends", "_starts", "kind", "original", "text")
+
+    def __init__(
+        self,
+        original: str,
+        text: str,
+        kind: ViewKind = "normal",
+        starts: Sequence[int] | None = None,
+        ends: Sequence[int] | None = None,
+    ) -> None:
+        """`starts[i]` and `ends[i]`: where in `original` the character `text[i]` comes from; None where they are the same."""
+        self.original = original
+        self.text = text
+        self.kind: ViewKind = kind
+        self._starts = starts
+        self._ends = ends
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Positions in this view → the code points of `original` that must go so that nothing of the value stays."""
+        if self._starts is None or self._ends is None:
+            return start, end
+        if start >= end:
+            at = self._starts[start] if start < len(self._starts) else len(self.original)
+            return at, at
+        return self._starts[start], self._ends[end - 1]
+
+    def find(self, position: int) -> int:
+        """The place in this view of a code point of `original`; of a dropped one, the place before it."""
+        return position if self._starts is None else max(bisect_right(self._starts, position) - 1, 0)
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the view reads the same as what was given."""
+        return self._starts is None and self.text == self.original
+
+    def rewritten(self, text: str, kind: ViewKind, starts: Sequence[int], ends: Sequence[int]) -> View:
+        """A view of this view: `starts` and `ends` are positions here and become positions in the same original."""
+        if self._starts is None or self._ends is None:
+            return View(self.original, text, kind, starts, ends)
+        mine, close = self._starts, self._ends
+        return View(self.original, text, kind, [mine[at] for at in starts], [close[at - 1] for at in ends])
+
+
+def normalise(text: str) -> View:
+    """The main view. Never fails, whatever the text; linear."""
+    if _UNUSUAL.search(text) is None:
+        return View(text, text)
+    plain = text
+    for char, stands_for in _COMMON:
+        plain = plain.replace(char, stands_for)
+    if _UNUSUAL.search(plain) is None:
+        return View(text, plain)
+    table = _TABLE
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for piece in _PIECES.finditer(plain):
+        start, end = piece.span()
+        group = piece.lastgroup
+        if group == "plain":
+            pieces.append(piece[0])
+            starts.extend(range(start, end))
+            ends.extend(range(start + 1, end + 1))
+            continue
+        stands_for = table[ord(piece[0])] if group == "one" else _cluster(piece[0])
+        if stands_for:
+            pieces.append(stands_for)
+            starts.extend([start] * len(stands_for))
+            ends.extend([end] * len(stands_for))
+    return View(text, "".join(pieces), "normal", starts, ends)
+
+
+def _cluster(cluster: str) -> str:
+    """Pieces of syllables and letters put together; what stays apart is a mark nobody needs to read a value."""
+    composed = unicodedata.normalize("NFC", cluster)
+    kept = [_TABLE[ord(char)] for char in composed if not unicodedata.combining(char)]
+    return "".join(kept)

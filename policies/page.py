@@ -1,0 +1,206 @@
+"""A view with what all detectors share, each found once and only when somebody asks: words, numbers, tables."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, Final, NamedTuple
+
+import ahocorasick
+
+from policies.candidates import Number, Numbers, Shapes
+from policies.normalise import View
+from policies.ruleset import Rules
+from policies.tables import Tables
+
+#: How far left of a value, on its line, the word stands that says what it is.
+REACH: Final = 20
+#: A word that says what a number is *not* must be nearer.
+NEGATIVE_REACH: Final = 12
+
+
+def listed(words: str) -> tuple[str, ...]:
+    """A list of words as a file writes it: with commas."""
+    return tuple(word for part in words.split(",") if (word := part.strip()))
+
+
+class Word(NamedTuple):
+    """Where a wanted word stands in the view."""
+
+    start: int
+    end: int
+
+
+class Words:
+    """The hits of one role, in the order of their ends."""
+
+    __slots__ = ("ends", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[Word]:
+        return map(Word, self.starts, self.ends)
+
+
+class Lexicon:
+    """Every word any detector wants, compiled into one automaton that reads a text once. Matches without case."""
+
+    def __init__(self, wanted: Iterable[Mapping[str, Sequence[str]]]) -> None:
+        roles: dict[str, set[str]] = {}
+        for mapping in wanted:
+            for role, words in mapping.items():
+                for word in words:
+                    roles.setdefault(folded(word), set()).add(role)
+        self._automaton: Any = ahocorasick.Automaton()
+        for word, of in roles.items():
+            if word:
+                self._automaton.add_word(word, (len(word), tuple(sorted(of))))
+        self.size = len(self._automaton)
+        if self.size:
+            self._automaton.make_automaton()
+
+    def find(self, text: str) -> dict[str, Words]:
+        """Role → its hits. `text` is folded already."""
+        found: dict[str, Words] = {}
+        if not self.size:
+            return found
+        for last, (length, roles) in self._automaton.iter(text):
+            for role in roles:
+                words = found.get(role)
+                if words is None:
+                    words = found[role] = Words()
+                words.ends.append(last + 1)
+                words.starts.append(last + 1 - length)
+        return found
+
+
+def folded(text: str) -> str:
+    """Lower case, every character still in its place (a few capitals have longer small letters)."""
+    low = text.lower()
+    return low if len(low) == len(text) else "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
+
+
+class Page(View):
+    """What a detector is given. Lives for one scan of one view."""
+
+    __slots__ = (
+        "_lexicon",
+        "_lower",
+        "_numbers",
+        "_shapes",
+        "_starts_of_chains",
+        "_tables",
+        "_words",
+        "rules",
+        "today",
+    )
+
+    def __init__(self, view: View, lexicon: Lexicon, shapes: Shapes, rules: Rules, today: date) -> None:
+        super().__init__(view.original, view.text, view.kind, view._starts, view._ends)
+        self.rules = rules
+        self.today = today
+        self._lexicon = lexicon
+        self._shapes = shapes
+        self._lower: str | None = None
+        self._words: dict[str, Words] | None = None
+        self._numbers: Numbers | None = None
+        self._tables: Tables | None = None
+        self._starts_of_chains: list[int] | None = None
+
+    @property
+    def lower(self) -> str:
+        """The text in lower case, at the same offsets."""
+        if self._lower is None:
+            self._lower = folded(self.text)
+        return self._lower
+
+    def _hits(self) -> dict[str, Words]:
+        if self._words is None:
+            self._words = self._lexicon.find(self.lower)
+        return self._words
+
+    def has(self, role: str) -> bool:
+        """Whether any word of this role is anywhere on the page."""
+        return role in self._hits()
+
+    def words(self, role: str) -> Sequence[Word]:
+        """Every word of a role, in the order of their ends."""
+        found = self._hits().get(role)
+        return () if found is None else list(found)
+
+    def _found(self) -> Numbers:
+        if self._numbers is None:
+            self._numbers = Numbers(self.text, self._shapes)
+        return self._numbers
+
+    def numbers(self, shapes: Iterable[tuple[int, ...]]) -> list[Number]:
+        """Groups of digits in these shapes (of those that detectors declare); by shape, then in the order of the text."""
+        return self._found().of(shapes)
+
+    @property
+    def chains(self) -> list[Number]:
+        """Every chain of groups of digits with seven digits or more, in the order of the text, however they are grouped."""
+        return self._found().chains
+
+    def neighbours(self, number: Number) -> bool:
+        """Whether other groups of digits stand right beside this one, as in a table of numbers."""
+        index = bisect_right(self._chain_starts(), number.start) - 1
+        chain = self.chains[index]
+        return len(chain.digits) > len(number.digits)
+
+    def _chain_starts(self) -> list[int]:
+        if self._starts_of_chains is None:
+            self._starts_of_chains = [chain.start for chain in self.chains]
+        return self._starts_of_chains
+
+    def before(self, role: str, start: int, reach: int = REACH) -> Word | None:
+        """The nearest word of a role that ends at most `reach` characters left of `start` on the same line, or alone on the
+        line above."""
+        found = self._hits().get(role)
+        if found is None:
+            return None
+        index = bisect_right(found.ends, start) - 1
+        if index < 0 or start - found.ends[index] > reach:
+            return None
+        gap = self.text[found.ends[index] : start]
+        if "\n" in gap and not _only_a_line_end(gap):
+            return None
+        return Word(found.starts[index], found.ends[index])
+
+    def after(self, role: str, end: int, reach: int = NEGATIVE_REACH) -> Word | None:
+        """The nearest word of a role that starts at most `reach` characters right of `end` on the same line."""
+        found = self._hits().get(role)
+        if found is None:
+            return None
+        index = bisect_left(found.ends, end)
+        while index < len(found.ends) and found.ends[index] <= end + reach + 24:
+            start = found.starts[index]
+            if end <= start <= end + reach:
+                return None if "\n" in self.text[end:start] else Word(start, found.ends[index])
+            index += 1
+        return None
+
+    def heads(self, role: str, start: int) -> bool:
+        """Whether a word of this role heads the table column that `start` is in."""
+        found = self._hits().get(role)
+        if found is None:
+            return False
+        if self._tables is None:
+            self._tables = Tables(self.text)
+        for start_of, end_of in self._tables.heads(start):
+            index = bisect_right(found.ends, start_of)
+            while index < len(found.ends) and found.ends[index] <= end_of:
+                if found.starts[index] >= start_of:
+                    return True
+                index += 1
+        return False
+
+
+def _only_a_line_end(gap: str) -> bool:
+    return gap.count("\n") == 1 and not any(char.isalnum() for char in gap)
