@@ -31,7 +31,8 @@ from gateway.directory import keys, store
 from gateway.directory.records import Identity, Key, Session
 from gateway.directory.sessions import IDLE_US, SECOND
 from gateway.errors import BadRequest, NotAllowed, Refusal, Unauthenticated, Unavailable
-from gateway.settings import Settings
+from gateway.settings import Grade, Settings
+from policies.decision import stricter
 
 log = logging.getLogger("haechi.principal")
 
@@ -49,7 +50,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Principal:
     """Who is asking. `department_path` holds ids from the own department to the root; `scopes` whose money is spent, sorted.
 
-    `pledged` is false while a pledge text is published that this person has not signed.
+    `pledged` is false while a pledge text is published that this person has not signed. `grade` is the least data grade of
+    what they send: the stricter of their departments' defaults and their key's own.
     """
 
     user_id: str
@@ -62,6 +64,7 @@ class Principal:
     via: Via
     scopes: tuple[str, ...]
     pledged: bool
+    grade: Grade = "O"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +273,8 @@ class Authenticator:
         if key.expires_at is not None and key.expires_at <= now:
             return _Answer(None, partial(_expired, key.expires_at), again)
         until = min(now + self.LOOK_AGAIN_US, key.expires_at or now + self.LOOK_AGAIN_US)
-        return _of_person(store.identity(connection, key.user_id, now), "api_key", key.id, until, again)
+        identity = store.identity(connection, key.user_id, now)
+        return _of_person(identity, "api_key", key.id, until, again, key.grade)
 
     def _of_session(self, connection: Connection, session: Session | None, now: int) -> _Answer:
         again = now + self.REFUSED_US
@@ -296,7 +300,9 @@ class Authenticator:
             )
 
 
-def _of_person(identity: Identity | None, via: Via, key_id: str | None, until: int, again: int) -> _Answer:
+def _of_person(  # noqa: PLR0917 – what a person's answer is made of
+    identity: Identity | None, via: Via, key_id: str | None, until: int, again: int, grade: Grade | None = None
+) -> _Answer:
     if identity is None or identity.person.status != "active":
         return _Answer(None, _disabled, again)
     if identity.department is None:
@@ -313,6 +319,7 @@ def _of_person(identity: Identity | None, via: Via, key_id: str | None, until: i
         via=via,
         scopes=tuple(sorted(scopes)),
         pledged=identity.pledge.fulfilled,
+        grade=stricter(identity.grade, grade or "O"),
     )
     # Who has yet to sign is looked at each time: what they may do begins the moment they have.
     return _Answer(principal, _unknown, until if principal.pledged else 0)

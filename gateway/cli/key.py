@@ -1,4 +1,4 @@
-"""haechi key create --user E [--expires DATE]
+"""haechi key create --user E [--expires DATE] [--grade S]
 haechi key revoke PREFIX
 """
 
@@ -8,6 +8,7 @@ import argparse
 from datetime import date, datetime, time, timedelta
 
 from gateway.cli.shell import Shell, command
+from policies.decision import GRADES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_date,
         metavar="DATE",
         help="마지막 유효일 YYYY-MM-DD (기본 1년) · last day it works; default a year",
+    )
+    create_.add_argument(
+        "--grade", choices=GRADES, help="이 키로 보내는 자료의 최소 등급 · least data grade of what comes with it"
     )
     revoke_ = command(subparsers, "revoke", revoke, "API 키 폐기 · end a key, everywhere within seconds")
     revoke_.add_argument("prefix", metavar="PREFIX", help="키의 앞 12자 · the first 12 characters")
@@ -46,7 +50,7 @@ def create(shell: Shell, args: argparse.Namespace) -> None:
     elif args.expires is not None:
         # A day means all of it, where the organisation is.
         until = to_us(datetime.combine(args.expires + timedelta(days=1), time(), tzinfo=zone))
-    made = shell.directory.create_key(args.user, by=shell.by, expires_at=until)
+    made = shell.directory.create_key(args.user, by=shell.by, expires_at=until, grade=args.grade)
     assert made.expires_at is not None
     expires = rfc3339(made.expires_at, zone)
     shell.answer(

@@ -31,6 +31,7 @@ from gateway.directory.records import (
     SignatureMethod,
 )
 from gateway.errors import BadRequest, NotFound
+from gateway.settings import Grade
 
 Clock = Callable[[], int]
 Ids = Callable[[], str]
@@ -77,8 +78,10 @@ class Directory:
 
     # ── departments ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def add_department(self, code: str, name: str, *, by: Actor, parent: str | None = None) -> Department:
-        """A new department, under `parent` (a code) or as a root."""
+    def add_department(
+        self, code: str, name: str, *, by: Actor, parent: str | None = None, grade: Grade | None = None
+    ) -> Department:
+        """A new department, under `parent` (a code) or as a root; `grade` is the default of what its people send."""
         if not _CODE.fullmatch(code):
             raise _bad("invalid_code", "A department code has 1 to 64 characters, no spaces and none of , ; : / .")
         _printable_name(name)
@@ -86,12 +89,21 @@ class Directory:
             if store.department_by_code(deed.connection, code):
                 raise _bad("department_exists", f"Department {code} exists already. / 이미 있는 부서 코드입니다.")
             above = _open_department(deed.connection, parent) if parent is not None else None
-            added = Department(self._ids(), code, name.strip(), deed.at, None)
+            added = Department(self._ids(), code, name.strip(), deed.at, None, grade)
             store.insert_department(deed.connection, added)
             if above is not None:
                 store.set_parent(deed.connection, added.id, above.id, deed.at)
-            deed.done("department.add", f"department:{code}", {"name": name, "parent": parent}, change="department")
+            detail = {"name": name, "parent": parent, "grade": grade}
+            deed.done("department.add", f"department:{code}", detail, change="department")
         return added
+
+    def set_department_grade(self, code: str, grade: Grade | None, *, by: Actor) -> None:
+        """What the people of a department and of those below it send is at least of this grade; None takes that back."""
+        with self._deed(by) as deed:
+            found = _open_department(deed.connection, code)
+            store.set_department_grade(deed.connection, found.id, grade)
+            detail = {"old": found.grade, "new": grade}
+            deed.done("department.grade", f"department:{code}", detail, change="department")
 
     def move_department(self, code: str, parent: str | None, *, by: Actor) -> None:
         """From now on under another department, or a root. What was spent before stays where it was."""
@@ -255,14 +267,17 @@ class Directory:
 
     # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create_key(self, email: str, *, by: Actor, expires_at: int | None = None) -> NewKey:
-        """A new key, shown this once. Without a date it is good for a year; a past date makes one that is refused."""
+    def create_key(self, email: str, *, by: Actor, expires_at: int | None = None, grade: Grade | None = None) -> NewKey:
+        """A new key, shown this once. Without a date it is good for a year; a past date makes one that is refused.
+
+        `grade`: what comes with this key is at least of this data grade.
+        """
         with self._deed(by) as deed:
             key = keys.generate()
             while store.keys_by_prefix(deed.connection, keys.shown(key)[0]):  # `key revoke PREFIX` must mean one key
                 key = keys.generate()
             end = deed.at + KEY_LIFETIME_US if expires_at is None else expires_at
-            return self._keep(deed, "key.create", email, key, end)
+            return self._keep(deed, "key.create", email, key, end, grade=grade)
 
     def import_key(self, email: str, key: str, *, by: Actor, expires_at: int | None = None) -> NewKey:
         """Take over a key a site has already given out. It is as hard to guess as whoever made it made it."""
@@ -286,15 +301,17 @@ class Directory:
             deed.done("key.revoke", f"key:{prefix}", {"id": usable[0].id}, change="key")
         return usable[0]
 
-    def _keep(self, deed: _Deed, action: str, email: str, key: str, expires_at: int | None) -> NewKey:
+    def _keep(
+        self, deed: _Deed, action: str, email: str, key: str, expires_at: int | None, *, grade: Grade | None = None
+    ) -> NewKey:
         owner = _person(deed.connection, email)
         prefix, last4 = keys.shown(key)
         digest = keys.digest(self._pepper, key.encode("ascii"))
         if store.key_by_digest(deed.connection, digest):
             raise _bad("key_exists", "This key is known already. / 이미 등록된 키입니다.")
-        kept = Key(self._ids(), owner.id, prefix, last4, deed.at, expires_at, None)
+        kept = Key(self._ids(), owner.id, prefix, last4, deed.at, expires_at, None, grade)
         store.insert_key(deed.connection, kept, digest, deed.by.name)
-        detail = {"id": kept.id, "user": owner.email, "expires_at": expires_at}
+        detail = {"id": kept.id, "user": owner.email, "expires_at": expires_at, "grade": grade}
         deed.done(action, f"key:{prefix}", detail, change="key")
         return NewKey(key, prefix, expires_at)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.settings import Grade
+
 Role = Literal["staff", "manager", "finance", "it_admin", "auditor"]
 ROLES: tuple[Role, ...] = ("staff", "manager", "finance", "it_admin", "auditor")
 
@@ -13,11 +15,14 @@ SessionKind = Literal["cookie", "bearer"]
 
 @dataclass(frozen=True, slots=True)
 class Department:
+    """`grade` is the data grade of what its people send where they declare none; None: nothing is assumed."""
+
     id: str
     code: str
     name: str
     created_at: int
     closed_at: int | None
+    grade: Grade | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +78,22 @@ class Pledge:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person at one instant. `path` holds department ids from their own to the root."""
+    """A person at one instant. `path` holds department ids from their own to the root.
+
+    `grade` is the strictest default of the departments on that path.
+    """
 
     person: Person
     department: Department | None
     path: tuple[str, ...]
     roles: tuple[str, ...]
     pledge: Pledge
+    grade: Grade = "O"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is kept of an API key: never the key."""
+    """What is kept of an API key: never the key. `grade` is the least data grade of what comes with it."""
 
     id: str
     user_id: str
@@ -93,6 +102,7 @@ class Key:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    grade: Grade | None = None
 
 
 @dataclass(frozen=True, slots=True)

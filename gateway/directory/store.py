@@ -28,6 +28,7 @@ from gateway.directory.tables import (
     role_grant,
     session,
 )
+from policies.decision import stricter
 
 #: Advisory lock of the directory's writers (any constant of our own).
 _LOCK = 0x6861_6563_6964
@@ -91,6 +92,10 @@ def insert_department(connection: Connection, added: Department) -> None:
 
 def close_department(connection: Connection, department_id: str, at: int) -> None:
     connection.execute(update(department).where(department.c.id == department_id).values(closed_at=at))
+
+
+def set_department_grade(connection: Connection, department_id: str, grade: str | None) -> None:
+    connection.execute(update(department).where(department.c.id == department_id).values(grade=grade))
 
 
 def set_parent(connection: Connection, department_id: str, parent_id: str | None, at: int) -> None:
@@ -206,12 +211,15 @@ def identity(connection: Connection, user_id: str, at: int) -> Identity | None:
     if found is None:
         return None
     own = department_of(connection, user_id, at)
+    path = path_to_root(connection, own.id, at) if own else ()
+    grades = [one.grade for one in departments_by_id(connection, path).values() if one.grade is not None]
     return Identity(
         person=found,
         department=own,
-        path=path_to_root(connection, own.id, at) if own else (),
+        path=path,
         roles=roles_of(connection, user_id, at),
         pledge=pledge_of(connection, user_id),
+        grade=stricter(*grades),
     )
 
 

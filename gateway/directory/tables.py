@@ -18,6 +18,7 @@ department = Table(
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
+    Column("grade", Text),
 )
 
 department_parent = Table(
@@ -91,6 +92,7 @@ api_key = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("created_by", Text, nullable=False),
+    Column("grade", Text),
 )
 
 session = Table(

@@ -18,7 +18,7 @@ from gateway.directory.ids import now_us, uuid7
 from gateway.directory.sessions import Sessions
 from gateway.errors import BadRequest, NotAllowed, Refusal, Unauthenticated, Unavailable
 from gateway.principal import Authenticator, Principal
-from gateway.settings import Settings
+from gateway.settings import Grade, Settings
 
 KIM = "kim@city.example"
 
@@ -58,6 +58,34 @@ async def test_a_key_stands_for_its_owner_and_their_departments_up_to_the_root(
         "api_key",
         True,
     )
+
+
+# The default grades of CITY, FIN and TAX and of a key of somebody in TAX, and the least grade of what comes with it.
+@pytest.mark.parametrize(
+    ("defaults", "of_key", "least"),
+    [
+        ((None, None, None), None, "O"),
+        ((None, None, "S"), None, "S"),
+        ((None, "S", None), None, "S"),
+        (("C", "S", "O"), None, "C"),
+        ((None, None, None), "S", "S"),
+        ((None, "S", None), "O", "S"),
+        (("O", "O", "S"), "C", "C"),
+    ],
+)
+async def test_the_strictest_default_grade_on_the_path_and_of_the_key_counts(
+    *,
+    city: Directory,
+    authenticator: Authenticator,
+    by: Actor,
+    defaults: tuple[Grade | None, ...],
+    of_key: Grade | None,
+    least: Grade,
+) -> None:
+    for code, grade in zip(("CITY", "FIN", "TAX"), defaults, strict=True):
+        city.set_department_grade(code, grade, by=by)
+    key = city.create_key(KIM, by=by, grade=of_key)
+    assert (await authenticator.authenticate(bearer(key.key))).grade == least
 
 
 @pytest.mark.parametrize(

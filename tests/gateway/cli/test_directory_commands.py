@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from gateway.__main__ import main
 from gateway.database import open_engine
 from gateway.directory import keys
-from gateway.directory.tables import audit
+from gateway.directory.tables import api_key, audit, department
 from gateway.principal import Authenticator
 from gateway.settings import load_settings
 
@@ -98,6 +98,25 @@ def test_a_department_a_person_and_a_key(console: Console) -> None:
         "revoked": True,
     }
     assert console(f"key revoke {made['prefix']}")[0] == 1
+
+
+def test_a_default_grade_is_set_and_taken_back(console: Console) -> None:
+    console("department add --code CITY --name 데모시 --grade S")
+    console("user add --email kim@city.example --department CITY --role staff")
+    console("key create --user kim@city.example --grade C")
+
+    def grades() -> list[str | None]:
+        engine = open_engine(console.env["HAECHI_DATABASE_URL"])
+        with engine.connect() as connection:
+            found = [connection.scalar(sa.select(table.c.grade)) for table in (department, api_key)]
+        engine.dispose()
+        return found
+
+    assert grades() == ["S", "C"]
+    assert console.json("department grade --code CITY --grade none") == {"code": "CITY", "grade": None}
+    assert grades() == [None, "C"]
+    assert console("department grade --code CITY --grade X")[0] == 2
+    assert console("department grade --code NONE --grade S")[0] == 1
 
 
 @pytest.mark.parametrize(
