@@ -34,10 +34,10 @@ def strictest_action(*actions: Action) -> Action:
 
 
 def band(score: float) -> Band | None:
-    """How sure a score (0 to 1) is; None where it is too low to be a finding."""
+    """How sure a score (0 to 1) is; None where it is too low to be a finding. Sums of tenths are compared as such."""
     reached: Band | None = None
     for name, least in BANDS:
-        if score >= least:
+        if score >= least - 1e-9:
             reached = name
     return reached
 
