@@ -186,13 +186,16 @@ class PriceBook:
         self._cards[wanted] = card
         return card
 
-    def card_served(self, key: str, called: str, served: str, at: datetime) -> RateCard:
+    def card_served(self, key: str, called: str, served: str, at: datetime, *, inside: bool) -> RateCard:
         """The prices of the model that answered: what a vendor served is what it charges for.
 
         `key` is the price of the model that was `called`; `served` is the name in the answer. The called model by its own name,
-        in another spelling of it or with a date behind it, is priced by `key`. Raises NoPrice for a name nobody has a price for.
+        in another spelling of it or with a date behind it, is priced by `key`. So is whatever a server `inside` calls itself,
+        and a deployment at Azure, whose price its model does not tell. Raises NoPrice for a name nobody has a price for.
         """
-        if served == called or called.endswith(f"/{served}") or served.endswith(f"/{called}"):
+        if inside or served == called or key.startswith("azure/"):
+            return self.card(key, at)
+        if called.endswith(f"/{served}") or served.endswith(f"/{called}"):
             return self.card(key, at)
         vendor = _vendor(key)
         answered = self.resolve(f"{vendor}/{plain_name(served)}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -92,6 +92,30 @@ class _Line:
     prices: Mapping[str, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One usage. `raw_usage` and `context` are JSON; `called` is the upstream's name for the model that was asked.
+
+    `ticks`: what was booked, 1e-10 USD or 1e-6 KRW; None while it is in suspense without a price.
+    """
+
+    id: str
+    at: datetime
+    family: str
+    price_key: str
+    called: str
+    inside: bool
+    provider: str
+    answered: str | None
+    raw_usage: str
+    context: str | None
+    currency: str
+    ticks: int | None
+    quality: str
+    extractor: str
+    price_version: str
+
+
 class RatedLines(Iterator[str]):
     """The answers, one JSON text per line that is not blank. `bad` counts the lines that could not be read so far."""
 
@@ -118,6 +142,29 @@ def rate_lines(lines: Iterable[str], book: PriceBook) -> RatedLines:
     When the iteration is over, `.bad` says how many lines were unreadable: the command's exit code is 1 if there was one.
     """
     return RatedLines(lines, book)
+
+
+def rate_again(record: Recorded, book: PriceBook, *, trust_reported: bool) -> dict[str, Any]:
+    """A recorded usage as the prices of `book` have it at the moment of its request: the answer of a line, and what was booked.
+
+    `booked`: {"ticks", "quality", "price_version"}. While nothing was added to the book, both say the same.
+    """
+    provider, _, flavor = record.family.partition("/")
+    context = json.loads(record.context) if record.context else {}
+    known = {**context, "response_model": record.answered} if record.answered else context
+    usage = extract(provider, flavor, json.loads(record.raw_usage), model=record.called, context=known)
+    try:
+        if record.answered:
+            card = book.card_served(record.price_key, record.called, record.answered, record.at, inside=record.inside)
+        else:
+            card = book.card(record.price_key, record.at)
+        charge = card.charge(usage, trust_reported=trust_reported, **conditions_from(context))
+    except NoPrice as missing:
+        unpriced = replace(usage, quality="suspense", reason=f"unknown: {missing}")
+        charge = unreadable(unpriced, record.called, "USD", trust_reported=trust_reported)
+    booked = {"ticks": record.ticks, "quality": record.quality, "price_version": record.price_version}
+    at = record.at.isoformat().replace("+00:00", "Z")
+    return {"id": record.id, "at": at, **_written(charge, ignored=[]), "booked": booked}
 
 
 def key_for(book: PriceBook, provider: str, model: str, response_model: str | None = None) -> str:

@@ -65,9 +65,6 @@ _DRAINS = 64
 #: A model that searches by itself decides how often, and bills each time. No vendor states a bound; this many are held for.
 _SEARCHES = 10
 
-#: Whose price lists are of deployments, which have names of their own, rather than of models.
-_PRICED_BY_PLACE = "azure/"
-
 #: What providers mostly say, and what needs no second look at the price list.
 _ORDINARY_TIERS = (None, "default", "auto", "standard")
 
@@ -711,11 +708,12 @@ def _read_usage(  # noqa: PLR0917 – what was said, and everything beside it th
     if beside:
         found = replace(found, conditions={**conditions_from(beside), **found.conditions})
     card = option.card
-    # A server of one's own calls its model what it likes: there the place has the price.
-    named = deployment.destination != "inside" and not option.place.price_key.startswith(_PRICED_BY_PLACE)
-    if served and served != deployment.model and named:
+    if served and served != deployment.model:
+        inside = deployment.destination == "inside"
         try:
-            card = plan.world.book.card_served(option.place.price_key, deployment.model, served, from_us(plan.at))
+            card = plan.world.book.card_served(
+                option.place.price_key, deployment.model, served, from_us(plan.at), inside=inside
+            )
         except NoPrice as missing:
             found = replace(found, quality="suspense", reason=f"unknown: {missing}")
     return _Metered(found, card, orjson.dumps(beside).decode() if beside else None)

@@ -35,7 +35,7 @@ def list_(shell: Shell, _: argparse.Namespace) -> None:
 
     from billing.money import decimal_string  # noqa: PLC0415 – see gateway/cli/__init__.py
 
-    book = _book(shell, [])
+    book = book_of(shell)
     now = datetime.now(UTC)
     rows: list[dict[str, Any]] = []
     for price in book.prices:
@@ -84,7 +84,7 @@ def import_file(shell: Shell, args: argparse.Namespace) -> int:
     existed = target.exists()
     shutil.copyfile(args.file, target)
     try:
-        book = _book(shell, [folder])
+        book = book_of(shell)
         added = ledger.transact(
             shell,
             lambda tx: import_book(tx, book, origin=args.file.name, ids=uuid7, at=now_us(), by=shell.by.name),
@@ -115,7 +115,7 @@ def drift(shell: Shell, args: argparse.Namespace) -> int:
             "no_price_table", f"no price table to compare with ({error}) / 비교할 가격표를 읽을 수 없습니다."
         )
     now = datetime.now(UTC)
-    found = drifting.differences(_book(shell, []), now, tables)
+    found = drifting.differences(book_of(shell), now, tables)
     imported = shell.settings.data / "prices"
     folders = [SHIPPED, *(folder for folder in (imported, shell.settings.prices) if folder and folder.is_dir())]
     proposed = drifting.proposals(found, folders, (now + timedelta(days=1)).date(), now)
@@ -161,13 +161,11 @@ def _tables(map_file: Path | None) -> list[Table]:
     return tables
 
 
-def _book(shell: Shell, extra: list[Path]) -> PriceBook:
+def book_of(shell: Shell) -> PriceBook:
+    """Every price a server would use: what is shipped, what was imported, and what the operator's folder adds."""
     from billing.prices import load  # noqa: PLC0415 – see gateway/cli/__init__.py
 
-    folders = list(extra)
+    # In the server's order: the version of a book is a digest of its files as they come.
+    folders = [shell.settings.prices] if shell.settings.prices is not None else []
     imported = shell.settings.data / "prices"
-    if imported.is_dir() and imported not in folders:
-        folders.append(imported)
-    if shell.settings.prices is not None:
-        folders.append(shell.settings.prices)
-    return load(None, folders)
+    return load(None, [*folders, imported] if imported.is_dir() else folders)
