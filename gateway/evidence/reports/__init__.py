@@ -1,0 +1,3 @@
+"""Questions asked of the evidence, one file each."""
+
+REPORTS = ("dry_run", "overview", "verification")
