@@ -154,6 +154,25 @@ class Page(View):
         chain = self.chains[index]
         return len(chain.digits) > len(number.digits)
 
+    def embedded(self, number: Number) -> bool:
+        """Whether it is only the digits of something longer: of a token with letters (a hash, an id), or after a point."""
+        text = self.text
+        before = text[number.start - 1 : number.start]
+        if before == "." and text[number.start - 2 : number.start - 1].isdigit():
+            return True
+        after = text[number.end : number.end + 1]
+        return _is_letter(before) or _is_letter(after)
+
+    def nearest(self, roles: Iterable[str], start: int) -> str | None:
+        """Of these roles the one whose word stands nearest to the left of `start`; the longer word where two end together."""
+        best: tuple[int, int] | None = None
+        nearest = None
+        for role in roles:
+            word = self.before(role, start)
+            if word is not None and (best is None or (word.end, -word.start) > best):
+                best, nearest = (word.end, -word.start), role
+        return nearest
+
     def _chain_starts(self) -> list[int]:
         if self._starts_of_chains is None:
             self._starts_of_chains = [chain.start for chain in self.chains]
@@ -168,6 +187,8 @@ class Page(View):
         index = bisect_right(found.ends, start) - 1
         if index < 0 or start - found.ends[index] > reach:
             return None
+        while index and found.ends[index - 1] == found.ends[index] and found.starts[index - 1] < found.starts[index]:
+            index -= 1  # of words that end together (주민번호, 번호) the longest
         gap = self.text[found.ends[index] : start]
         if "\n" in gap and not _only_a_line_end(gap):
             return None
@@ -200,6 +221,10 @@ class Page(View):
                     return True
                 index += 1
         return False
+
+
+def _is_letter(char: str) -> bool:
+    return char.isascii() and (char.isalpha() or char == "_")
 
 
 def _only_a_line_end(gap: str) -> bool:

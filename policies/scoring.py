@@ -28,6 +28,9 @@ NEGATIVE_WORDS: Final = listed(
     "ean, gtin, serial, barcode, timestamp, epoch, order, tracking, invoice, version, build, pnu, doi, trace, "
     "request_id, txid, transaction, order_id, order_no, item_id, product"
 )
+#: The kinds whose labels stand before numbers; the nearest of them tells what a number is.
+NUMBERED: Final = ("RRN", "FRN", "PHONE", "CARD", "ACCOUNT", "BRN", "CORP", "NHIS", "DRIVER_LICENSE", "PASSPORT", "BIRTHDATE")
+
 #: What follows an amount.
 UNITS: Final = (
     "천원",

@@ -12,9 +12,8 @@ from policies.page import Page
 
 #: What is read as thirteen digits. The odd ones are a date written with marks, and digits put apart to hide them.
 SHAPES: Final = (
-    (13,), (6, 7), (2, 2, 2, 7), (6, 1, 6), (8, 7), (4, 2, 2, 7),
-    (6, 3, 4), (3, 3, 7), (3, 3, 3, 4), (6, 3, 2, 2), (6, 2, 5), (6, 4, 3),
-    (4, 4, 5), (5, 8), (7, 6), (2, 4, 7), (4, 2, 7), (2, 2, 2, 3, 4),
+    (13,), (6, 7), (2, 2, 2, 7), (6, 1, 6), (8, 7), (4, 2, 2, 7), (6, 3, 4), (3, 3, 7), (3, 3, 3, 4),
+    (6, 3, 2, 2), (6, 2, 5), (6, 4, 3), (4, 4, 5), (5, 8), (7, 6), (2, 4, 7), (4, 2, 7), (2, 2, 2, 3, 4),
     (2, 2, 2, 1, 6), (3, 3, 3, 3, 1), (4, 4, 4, 1), (6, 5, 2), (6, 6, 1),
 )  # fmt: skip
 #: Written like a resident number: a date in two digits each, or six, then seven.

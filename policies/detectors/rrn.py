@@ -1,7 +1,7 @@
 """주민등록번호, resident registration number: YYMMDD-GNNNNNC.
 
-Check digit: (11 − Σ w·d mod 11) mod 10, w = 2…9, 2…5. Numbers given out since October 2020 are random after G, so a wrong check
-digit is normal for them and for re-issued ones. Before that the two digits after G are a region, 00–95.
+Check digit: (11 − Σ w·d mod 11) mod 10, w = 2…9, 2…5. Numbers given out since October 2020 are random after G, so a wrong
+check digit is normal for them and for re-issued ones. Before that the two digits after G are a region, 00–95.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ KIND: Final = "RRN"
 
 LABELS: Final = listed(
     "주민등록번호, 주민번호, 주민 번호, 주민등록 번호, 주민등록, 주민, 주번, 민번, 실명번호, 앞자리, 뒷자리, "
-    "뒤 자리, 앞 자리, 고유식별, 생년월일/주민, rrn, jumin, resident registration, resident number, "
-    "resident no, resident_no, residentno, resident id, resident_id, residentid, resident, ssn, national id, "
-    "national_id"
+    "뒤 자리, 앞 자리, 고유식별, 생년월일/주민, rrn, jumin, resident registration, resident number, resident no, "
+    "resident_no, residentno, resident id, resident_id, residentid, resident, ssn, national id, national_id"
 )
 
 #: Last month in which every number carried a check digit.
@@ -98,7 +97,7 @@ class ResidentNumber:
             return None
         chain = page.neighbours(number)
         base = _resident.base(number, chain, sound, label is not None)
-        if not base:
+        if not base or (label is None and page.embedded(number)):
             return None
         negative = scoring.denied(page, number.start, number.end, KIND)
         if negative and not sound and label is None:
@@ -134,7 +133,7 @@ def _is_company(page: Page, number: Number, digits: str, sound: bool) -> bool:
     """Companies of Seoul begin with 110111, a birthday: told apart by their own check digit or by what is written beside."""
     if scoring.labelled(page, "CORP", number.start) is not None:
         return True
-    return not sound and digits[6] in "90" and _resident.company(digits)
+    return not sound and digits[6] in "90"
 
 
 detector: Final = ResidentNumber()
