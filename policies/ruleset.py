@@ -9,14 +9,22 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from policies.decision import Action
+
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
-    """Words a department wants to hear of, such as code names of projects. `score` is that of a hit (see `detector`)."""
+    """Words and RE2 expressions a department wants to hear of, such as code names of projects, and what becomes of a hit.
+
+    `department` is a department's id, for it and those below it; empty for everybody. `score` is that of a hit (see `detector`).
+    """
 
     name: str
-    words: tuple[str, ...]
-    score: float = 0.6
+    words: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    department: str = ""
+    action: Action = "warn"
+    score: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,8 @@ class Rules:
     """`phones`: public numbers, digits and hyphens, a trailing `*` for a whole range (`02-2133-*`).
 
     `addresses`: the agency's own, as written (`세종대로 110`). `mail_domains`: the agency's own, whose role mailboxes are
-    public; `mailboxes`: which names are roles. `off`: names of detectors that are switched off.
+    public; `mailboxes`: which names are roles. `off`: names of detectors that are switched off. `pack`: the version of the
+    files all this was read from.
     """
 
     phones: tuple[str, ...] = ()
@@ -43,6 +52,7 @@ class Rules:
     )
     dictionaries: tuple[Dictionary, ...] = ()
     off: frozenset[str] = frozenset()
+    pack: str = ""
 
     @property
     def fingerprint(self) -> str:
