@@ -5,7 +5,7 @@ A source is text as people write it, with marks where values go:
     <<RRN:h>>            a synthetic value of that kind and style (values.py), labelled with the kind
     <<PERSON=김서준>>     this text, labelled with the kind
     <<PHONE:h|wide>>     the value written so as to evade (evasions.py); also after `=`
-    <<PHONE:h@caller>>   remembered: a second <<PHONE@caller>> in the same case is the same value
+    <<PHONE:h@caller>>   remembered: a further <<PHONE@caller>> in the same case is the same value
     <<~ean13:dated>>     a number that looks like something and is nothing: not labelled
     <<//>>               a new message of the conversation begins here
 
@@ -86,7 +86,7 @@ def expand(source: str, case: str) -> tuple[str, tuple[tuple[int, int, str], ...
         if mark["break"]:
             put(BREAK)
             continue
-        if mark["again"]:
+        if mark["again"] in kept:
             kind, text = kept[mark["again"]]
         else:
             inner = INNER.fullmatch(mark[0][2:-2])
