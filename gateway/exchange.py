@@ -38,14 +38,14 @@ from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog, Deployment
-from gateway.errors import ClientGone, NotAllowed, PolicyBlocked, Unavailable
+from gateway.errors import ClientGone, NotAllowed, Unavailable
+from gateway.filtering import Asker, Filtered, Filters, Screening
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
 from gateway.relay import Relay, UpstreamSaidError, generated
 from gateway.routing import Candidate, Router
 from gateway.settings import Grade, Settings
-from policies.chain import Chain, Subject
 
 log = logging.getLogger("haechi.exchange")
 
@@ -79,7 +79,7 @@ class World:
     book: PriceBook
     fx: FxTable
     calendar: Calendar
-    chain: Chain
+    filters: Filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +116,29 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An admitted request: who, what, the places in the order to try them, and (monotonic) until when it may take."""
+    """An admitted request: who, what, the places in the order to try them, what the filters made of it, and until when
+    (monotonic) it may take."""
 
     world: World
     principal: Principal
     submission: Submission
     who: Dimensions
     options: tuple[Option, ...]
+    filtered: Filtered
     at: int
     until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the caller is told about the money."""
+    """What the caller is told about the money, and about what the filters did: `policy` and `found` as the headers have them."""
 
     cost_krw: str
     quality: str
     model: str
     attempt: int
+    policy: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +227,16 @@ class Exchange:
             task.exception()  # whoever still waits has it; nobody waiting is no reason for a warning
 
     async def _complete(self, principal: Principal, submission: Submission, line: Line) -> Completed:
-        plan = self._admit(principal, submission)
+        plan = await self._admit(principal, submission)
         return await self._attempts(plan, line, lambda hold, option: self._ask(plan, hold, option, line))
 
     async def _stream(self, principal: Principal, submission: Submission, line: Line) -> None:
-        plan = self._admit(principal, submission)
+        plan = await self._admit(principal, submission)
         await self._attempts(plan, line, lambda hold, option: self._relay(plan, hold, option, line))
 
     # -- admit ------------------------------------------------------------------------------------------------------
 
-    def _admit(self, principal: Principal, submission: Submission) -> Plan:
+    async def _admit(self, principal: Principal, submission: Submission) -> Plan:
         if not principal.pledged:
             raise NotAllowed("Sign the pledge first. 먼저 이용 서약에 서명하십시오.", code="pledge_required")
         world = self._world()
@@ -247,15 +251,13 @@ class Exchange:
             raise refusals.lacks(model.name, missing)
         periods = world.calendar.periods(at)
         fx = self._rate_of_day(world.fx, periods.day)
+        screening = await world.filters.screen(asker(principal), submission.body, submission.grade, at)
         options: list[Option] = []
-        blocked: str | None = None
-        for candidate in self._router.candidates(
-            world.catalog, model, time.monotonic(), world.settings.limits.attempts
-        ):
+        for candidate in self._router.candidates(world.catalog, model, time.monotonic()):
+            if len(options) == world.settings.limits.attempts:
+                break
             deployment = candidate.deployment
-            verdict = world.chain.decide(Subject(submission.grade, candidate.model.grade, deployment.destination))
-            if verdict.action not in ("allow", "warn"):
-                blocked = verdict.rule
+            if not screening.admits(candidate.model.grade, deployment.destination, asked=candidate.model is model):
                 continue
             try:
                 card = world.book.card(deployment.price_key, from_us(at))
@@ -276,10 +278,13 @@ class Exchange:
                 vat_treatment=deployment.tax_treatment,
             )
             options.append(Option(candidate, place, card))
+        if screening.refused is not None and (screening.blocked or not options):
+            raise screening.refusal(_inside(world, submission, screening))
         if not options:
-            if blocked is not None:
-                raise PolicyBlocked(refusals.grade_message(submission.grade), details={"findings": [], "rule": blocked})
             raise refusals.model_unavailable(model)
+        filtered = screening.leave()
+        if filtered.body is not submission.body:
+            submission = replace(submission, body=filtered.body, size=submission.size + filtered.growth)
         who = Dimensions(
             principal=principal.via,
             user_id=principal.user_id,
@@ -292,11 +297,11 @@ class Exchange:
             stream=submission.stream,
             purpose=submission.purpose,
             project=submission.project,
-            grade=submission.grade,
+            grade=filtered.grade,
             model_requested=submission.model,
         )
         until = time.monotonic() + world.settings.limits.deadline_seconds
-        return Plan(world, principal, submission, who, tuple(options), at, until)
+        return Plan(world, principal, submission, who, tuple(options), filtered, at, until)
 
     def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
         """One look-up a day: it is the same for every request of it."""
@@ -535,7 +540,9 @@ class Exchange:
         await self._book(booking)
         fault.point("settled")
         cost = format_krw(booking.total)
-        return Completed(body, Receipt(cost, booking.quality, option.place.model, hold.attempt))
+        policy, found = plan.filtered.told, plan.filtered.counts
+        receipt = Receipt(cost, booking.quality, option.place.model, hold.attempt, policy=policy, found=found)
+        return Completed(body, receipt)
 
     # -- settle and record ------------------------------------------------------------------------------------------
 
@@ -796,6 +803,23 @@ async def _embedded(reply: Reply, submission: Submission) -> dict[str, Any]:
     if len(found.data) != (1 if one_text else len(given)):
         raise ProviderError(Failure.BROKEN, sent=True, status=reply.status, detail="not a vector for every text")
     return {"usage": found.usage, "model": found.model}
+
+
+def asker(principal: Principal) -> Asker:
+    """Whose request it is, as far as the filters look at that."""
+    return Asker(principal.user_id, principal.department_path, principal.grade)
+
+
+def _inside(world: World, submission: Submission, screening: Screening) -> list[str]:
+    """Models the caller could use instead of one that may not have the text."""
+    return [
+        model.name
+        for model in world.catalog
+        if model.available
+        and model.destination == "inside"
+        and submission.needs <= model.capabilities
+        and screening.decision(model.grade, "inside")[0].action in ("allow", "warn", "mask")
+    ][:5]
 
 
 def _cheaper(plan: Plan) -> list[str]:

@@ -42,8 +42,10 @@ class Router:
         self._failures: dict[str, deque[float]] = {}
         self._resting_until: dict[str, float] = {}
 
-    def candidates(self, catalog: Catalog, model: Model, now: float, attempts: int) -> tuple[Candidate, ...]:
-        """Places in the order to try them; `now` is monotonic seconds. Empty when the model has no usable place."""
+    def candidates(
+        self, catalog: Catalog, model: Model, now: float, attempts: int | None = None
+    ) -> tuple[Candidate, ...]:
+        """Places in the order to try them, at most `attempts`; `now` is monotonic seconds. Empty when there is no usable one."""
         found: list[Candidate] = []
         for option in _with_fallbacks(catalog, model):
             found += [Candidate(option, deployment) for deployment in self._ordered(option.usable)]

@@ -235,11 +235,18 @@ class ModelConfig(Section):
 
 
 class Policies(Section):
-    """`government_grade`: the highest grade for `government` destinations; `on_error`: what a failing filter decides."""
+    """`government_grade`: the highest grade for `government` destinations; `on_error`: what a failing filter decides.
+
+    `seconds`: how long reading one request may take; `restore`: masked values are put back into answers; `output`: what becomes
+    of personal data and secrets that a model writes.
+    """
 
     pack: Annotated[str, AfterValidator(_slug)] = "default"
     on_error: Literal["block", "route_local"] = "block"
     government_grade: Literal["O", "S"] = "O"
+    seconds: float = Field(default=5, gt=0, le=60)
+    restore: bool = False
+    output: Literal["off", "mask", "block"] = "off"
 
 
 class Limits(Section):

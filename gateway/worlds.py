@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from typing import TypeAlias
@@ -25,13 +26,19 @@ from billing.pricing import PriceBook
 from billing.store import Tx
 from gateway.catalog import Catalog
 from gateway.exchange import World
+from gateway.filtering import Filters
 from gateway.providers import registry
 from gateway.providers.base import Provider
 from gateway.providers.transport import Timeouts
 from gateway.settings import ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
 from policies.chain import Chain
+from policies.detector import Detector
+from policies.detectors import DETECTORS
+from policies.engine import Scanner
+from policies.rules.actions import Actions
 from policies.rules.data_grade import DataGrade
+from policies.ruleset import Rules
 
 log = logging.getLogger("haechi.worlds")
 
@@ -41,12 +48,26 @@ Built: TypeAlias = tuple[ProviderSettings, Timeouts]
 #: Upstream connections of a replaced provider are closed once what it serves has surely ended.
 _CLOSE_AFTER_SECONDS = 900.0
 
+#: Texts that are too long for the event loop are read by so many threads at once.
+_READERS = 4
+
 
 class Worlds:
-    """The current world and how the next one is made. `read` and `write` run short work in a transaction."""
+    """The current world and how the next one is made. `detectors` are a site's own, beside those that ship."""
 
-    def __init__(self, settings: Settings, book: Book, *, clock: Callable[[], int], ids: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        book: Book,
+        *,
+        clock: Callable[[], int],
+        ids: Callable[[], str],
+        detectors: Sequence[Detector] = (),
+    ) -> None:
         self._clock = clock
+        self._detectors = tuple(detectors)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="filters")
+        self._scanner: Scanner | None = None
         self._ids = ids
         self._built: dict[str, tuple[Built, Provider]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -84,6 +105,7 @@ class Worlds:
             task.cancel()
         for _, provider in self._built.values():
             await provider.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _make(self, tx: Tx, settings: Settings) -> World:
         extra = [settings.prices] if settings.prices is not None else []
@@ -96,7 +118,7 @@ class Worlds:
         fx = self._rates(tx)
         _refuse_without_rate(prices, fx, calendar.periods(self._clock()).day)
         catalog = Catalog.build(settings, prices, from_us(self._clock()))
-        chain = Chain((DataGrade(settings.policies.government_grade),), settings.policies.on_error)
+        filters = self._filters(settings)
         fresh = self._providers(settings)
         # Everything read: from here on nothing may refuse, for a price once stored and a connection once closed stay so.
         import_book(tx, prices, origin="price files", ids=self._ids, at=self._clock(), by="serve")
@@ -107,7 +129,22 @@ class Worlds:
             book=prices,
             fx=fx,
             calendar=calendar,
-            chain=chain,
+            filters=filters,
+        )
+
+    def _filters(self, settings: Settings) -> Filters:
+        """Compiled anew only where the rules are others: what was read under the same ones is remembered across a reload."""
+        rules = Rules()
+        if self._scanner is None or self._scanner.rules != rules:
+            self._scanner = Scanner(rules, (*DETECTORS, *self._detectors))
+        government = settings.policies.government_grade
+        return Filters(
+            self._scanner,
+            Chain((DataGrade(government), Actions(government=government)), settings.policies.on_error),
+            self._readers,
+            seconds=settings.policies.seconds,
+            secret=settings.secrets.encryption_key.get_secret_value(),
+            restore=settings.policies.restore,
         )
 
     def _rates(self, tx: Tx) -> FxTable:

@@ -1,0 +1,146 @@
+"""What a person reads when the filters stop a request: what kind of text, where, what to do, that nothing left and nothing was
+charged. English first, Korean after. Never the text itself, and no rule's inner name: who was stopped cannot tune a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.errors import PolicyBlocked
+from gateway.settings import Label
+from policies.decision import ACTIONS, Finding, Grade
+
+#: What each kind is called.
+KIND_NAMES: Final[Mapping[str, Label]] = {
+    "RRN": Label(en="resident registration number", ko="주민등록번호"),
+    "FRN": Label(en="foreigner registration number", ko="외국인등록번호"),
+    "PASSPORT": Label(en="passport number", ko="여권번호"),
+    "DRIVER_LICENSE": Label(en="driver's licence number", ko="운전면허번호"),
+    "PHONE": Label(en="telephone number", ko="전화번호"),
+    "EMAIL": Label(en="e-mail address", ko="이메일 주소"),
+    "ADDRESS": Label(en="street address", ko="주소"),
+    "ACCOUNT": Label(en="bank account number", ko="계좌번호"),
+    "CARD": Label(en="card number", ko="카드번호"),
+    "BRN": Label(en="business registration number", ko="사업자등록번호"),
+    "CORP": Label(en="corporation number", ko="법인등록번호"),
+    "NHIS": Label(en="health insurance number", ko="건강보험증 번호"),
+    "PLATE": Label(en="vehicle plate", ko="차량번호"),
+    "BIRTHDATE": Label(en="date of birth", ko="생년월일"),
+    "PERSON": Label(en="person's name", ko="사람 이름"),
+    "IP": Label(en="IP address", ko="IP 주소"),
+    "SECRET": Label(en="password or key", ko="비밀번호나 인증키"),
+    "CLASSMARK": Label(en="classification mark", ko="비공개·대외비 등 보안 표시"),
+    "KEYWORD": Label(en="sensitive subject", ko="민감정보 낱말"),
+    "UNREADABLE": Label(en="content that cannot be inspected", ko="검사할 수 없는 내용(이미지·음성·파일)"),
+}
+
+_ROLES: Final = {
+    "system": ("the instructions", "지시문"),
+    "developer": ("the instructions", "지시문"),
+    "tool": ("a tool's result", "도구 결과"),
+    "assistant": ("the assistant's message", "답변 메시지"),
+}
+_FIELDS: Final = {
+    "tools": ("the tools", "도구 정의"),
+    "functions": ("the tools", "도구 정의"),
+    "input": ("the input", "입력"),
+    "response_format": ("the answer's format", "답변 형식"),
+}
+
+#: What to do about some kinds beside taking them out.
+_REMEDIES: Final[Mapping[str, Label]] = {
+    "SECRET": Label(
+        en="Take it out; if it was ever sent anywhere, change it.",
+        ko="그 값을 지우십시오. 이미 다른 곳에 보낸 적이 있다면 바꾸십시오.",
+    ),
+    "CLASSMARK": Label(
+        en="A document with such a mark stays inside: choose a model inside, or ask the document's owner.",
+        ko="그런 표시가 있는 문서는 밖으로 보낼 수 없습니다. 내부 모델을 고르거나 문서 담당자에게 문의하십시오.",
+    ),
+    "UNREADABLE": Label(
+        en="Send its text instead, or choose a model inside.",
+        ko="내용을 글로 붙여 넣거나 내부 모델을 고르십시오.",
+    ),
+}
+_TAKE_OUT = Label(
+    en="Take it out or write it without the number or the name, or choose a model inside.",
+    ko="그 부분을 지우거나 가려서 다시 보내거나, 내부 모델을 고르십시오.",
+)
+_NOTHING_LEFT = Label(en="Nothing was sent and nothing was charged.", ko="아무것도 전송되지 않았고 과금도 없었습니다.")
+
+
+def stopped(
+    findings: Sequence[Finding], roles: Mapping[str, str], *, rule: str, grade: Grade, alternatives: Sequence[str]
+) -> PolicyBlocked:
+    """The refusal of a request. `roles`: pointer → role of the message it stands in; `alternatives`: models inside."""
+    at_fault = [finding for finding in findings if ACTIONS.index(finding.action) >= ACTIONS.index("route_local")]
+    details = {
+        "findings": shown(findings),
+        "rule": rule,
+        "grade": grade,
+        "alternatives": list(alternatives),
+    }
+    if not at_fault:
+        return PolicyBlocked(_of_grade(grade, alternatives), details=details)
+    kinds = list(dict.fromkeys(finding.kind for finding in at_fault))
+    where = list(dict.fromkeys(_place(finding.part, roles.get(finding.part, "")) for finding in at_fault))[:3]
+    remedies = list(dict.fromkeys(_REMEDIES.get(kind, _TAKE_OUT) for kind in kinds))
+    english = (
+        f"This request was stopped before it left: {_listed([name(kind).en for kind in kinds])} in "
+        f"{_listed([place.en for place in where])}. {' '.join(remedy.en for remedy in remedies)} {_NOTHING_LEFT.en}"
+    )
+    korean = (
+        f"요청을 보내지 않았습니다. {', '.join(place.ko for place in where)}에 "
+        f"{', '.join(name(kind).ko for kind in kinds)}이(가) 있습니다. "
+        f"{' '.join(remedy.ko for remedy in remedies)} {_NOTHING_LEFT.ko}"
+    )
+    if alternatives:
+        english += f" Models inside: {', '.join(alternatives)}."
+        korean += f" 쓸 수 있는 내부 모델: {', '.join(alternatives)}."
+    return PolicyBlocked(f"{english} {korean}", details=details)
+
+
+def filter_failed(rule: str) -> PolicyBlocked:
+    """The filters could not finish: what nobody has read does not leave."""
+    return PolicyBlocked(
+        "The filters could not finish reading this request, so it was not sent. Try again; if it happens again, tell your "
+        f"administrator. {_NOTHING_LEFT.en} 필터가 요청을 끝까지 검사하지 못하여 보내지 않았습니다. 다시 시도하고, 되풀이되면 "
+        f"관리자에게 알리십시오. {_NOTHING_LEFT.ko}",
+        details={"findings": [], "rule": rule},
+    )
+
+
+def shown(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as every answer spells them."""
+    return [{"kind": f.kind, "part": f.part, "start": f.start, "end": f.end, "action": f.action} for f in findings]
+
+
+def name(kind: str) -> Label:
+    return KIND_NAMES.get(kind) or Label(en=kind, ko=kind)
+
+
+def _of_grade(grade: Grade, alternatives: Sequence[str]) -> str:
+    if grade == "C":
+        english = f"Text of grade C may not go to any model. {_NOTHING_LEFT.en}"
+        return f"{english} C등급 자료는 어떤 모델로도 보낼 수 없습니다. {_NOTHING_LEFT.ko}"
+    models = f" ({', '.join(alternatives)})" if alternatives else ""
+    return (
+        f"Text of grade {grade} may not go to this model. Choose a model inside{models}. {_NOTHING_LEFT.en} "
+        f"{grade}등급 자료는 이 모델로 보낼 수 없습니다. 내부 모델을 고르십시오{models}. {_NOTHING_LEFT.ko}"
+    )
+
+
+def _place(part: str, role: str) -> Label:
+    steps = part.split("/")[1:]
+    if steps[:1] == ["messages"] and len(steps) > 1 and steps[1].isdigit():
+        number = int(steps[1]) + 1
+        english, korean = _ROLES.get(role, ("the message", "메시지"))
+        return Label(en=f"{english} (message {number})", ko=f"{korean}({number}번째 메시지)")
+    field = steps[0] if steps else ""
+    english, korean = _FIELDS.get(field, (f"`{field}`" if field else "the text", f"`{field}`" if field else "글"))
+    return Label(en=english, ko=korean)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
