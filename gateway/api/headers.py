@@ -59,9 +59,16 @@ def refuse_encodings(headers: Headers) -> None:
 
 
 def told(receipt: Receipt) -> list[tuple[bytes, bytes]]:
-    """What a whole answer cost, and which model gave it."""
+    """What a whole answer cost, which model gave it, and what the filters did to the question."""
     return [
         (b"x-haechi-cost-krw", receipt.cost_krw.encode()),
         (b"x-haechi-cost-quality", receipt.quality.encode()),
         (b"x-haechi-model", receipt.model.encode()),
+        *filtered(receipt.policy, receipt.found),
     ]
+
+
+def filtered(policy: str, found: str) -> list[tuple[bytes, bytes]]:
+    """`x-haechi-policy: masked | warned | routed_inside` with the kinds and their number; nothing where nothing was found."""
+    told = [(b"x-haechi-policy", policy), (b"x-haechi-policy-findings", found)]
+    return [(name, value.encode()) for name, value in told if value]
