@@ -91,7 +91,7 @@ class Check:
 
 def verify(connection: Connection, now: int, period: str | None = None) -> list[Check]:
     """Run every check on one snapshot. `now` is UTC microseconds; `period` a month or None for everything."""
-    with _snapshot(connection) as cursor:
+    with snapshot(connection) as cursor:
         audit = _Audit(Tx(cursor, Statements(postgresql=connection.dialect.name == "postgresql")), period)
         audit.journals()
         audit.loose_rows()
@@ -101,7 +101,7 @@ def verify(connection: Connection, now: int, period: str | None = None) -> list[
 
 
 @contextmanager
-def _snapshot(connection: Connection) -> Iterator[Any]:
+def snapshot(connection: Connection) -> Iterator[Any]:
     """A cursor to which the ledger stands still while others go on writing."""
     if not connection.in_transaction():
         if connection.dialect.name == "postgresql":

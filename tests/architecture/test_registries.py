@@ -26,6 +26,7 @@ class Registry(NamedTuple):
 REGISTRIES = (
     Registry("billing.extract", "billing.extract", "FAMILIES"),
     Registry("billing.reports", "billing.reports", "REPORTS"),
+    Registry("gateway.evidence.reports", "gateway.evidence.reports", "REPORTS"),
     Registry("policies.detectors", "policies.detectors", "DETECTORS"),
     Registry("policies.rules", "policies.rules", "RULES"),
 )
