@@ -232,7 +232,9 @@ def load(*folders: Path | str) -> Pack:
     for folder in (SHIPPED, *map(Path, folders)):
         found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
         if not found:
-            raise PackError(folder.name, 1, "빈 폴더 (an empty folder)", f"파일을 두십시오 (add {', '.join(_SECTIONS)})")
+            raise PackError(
+                folder.name, 1, "빈 폴더 (an empty folder)", f"파일을 두십시오 (add {', '.join(_SECTIONS)})"
+            )
         for path in found:
             if path.name not in _SECTIONS:
                 raise PackError(
@@ -280,7 +282,10 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise PackError(
-                self._name, line, f"YAML 문법 오류 (not YAML: {error.problem})", "문법을 고치십시오 (correct the syntax)"
+                self._name,
+                line,
+                f"YAML 문법 오류 (not YAML: {error.problem})",
+                "문법을 고치십시오 (correct the syntax)",
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
             raise self.fail(
@@ -320,7 +325,9 @@ class _Reader:
         if get_origin(hint) is Literal:
             if text not in get_args(hint):
                 raise self.fail(
-                    node, f"{where[1]}: 모르는 값 (unknown) {text:.40}", f"다음 중 하나 (use) {', '.join(get_args(hint))}"
+                    node,
+                    f"{where[1]}: 모르는 값 (unknown) {text:.40}",
+                    f"다음 중 하나 (use) {', '.join(get_args(hint))}",
                 )
             return text
         if hint is bool:
@@ -336,7 +343,7 @@ class _Reader:
                 raise self.fail(node, f"{where[1]}: {text:.40}", "0 이상의 수를 적으십시오 (write a number from 0)")
             return number
         if where in _EXPRESSIONS:
-            self._expression(node, text)
+            self._expression(node, text, groups=1 if where[0] is Shape else 0)
         return text
 
     def _list(self, node: yaml.Node, hint: Any, where: tuple[type, str]) -> tuple[Any, ...]:
@@ -354,7 +361,7 @@ class _Reader:
             entries[key] = entry
         return tuple(entries.values())
 
-    def _expression(self, node: yaml.Node, text: str) -> None:
+    def _expression(self, node: yaml.Node, text: str, groups: int) -> None:
         if len(text) > _LONGEST_EXPRESSION:
             raise self.fail(node, "너무 긴 정규식 (expression too long)", "나누십시오 (split it)")
         try:
@@ -366,11 +373,11 @@ class _Reader:
                 f"RE2가 읽지 못하는 정규식 (RE2 does not take it: {why:.100})",
                 "되돌아보기(lookaround)와 역참조 없이 적으십시오 (write it without lookaround and back references)",
             ) from None
-        if expression.groups > 1 or expression.search("") is not None:
+        if expression.groups > groups or expression.search("") is not None:
             raise self.fail(
                 node,
-                "묶음이 둘 이상이거나 빈 글에도 맞는 정규식 (more than one group, or it matches nothing at all)",
-                "값을 잡는 묶음 하나만 두십시오; 나머지는 (?:…) (keep one group; write the others (?:…))",
+                f"묶음이 {groups}개보다 많거나 빈 글에도 맞는 정규식 (more than {groups} groups, or it matches nothing at all)",
+                "묶음은 (?:…)로 적고, 값이 있어야만 맞게 하십시오 (write groups (?:…) and let it need a value)",
             )
 
 

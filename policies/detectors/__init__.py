@@ -6,6 +6,7 @@ from policies.detectors import (
     birthdate,
     brn,
     card,
+    classmark,
     corp,
     driver_license,
     frn,
@@ -15,6 +16,7 @@ from policies.detectors import (
     phone,
     plate,
     rrn,
+    secret,
 )
 
 DETECTORS: tuple[Detector, ...] = (
@@ -31,4 +33,6 @@ DETECTORS: tuple[Detector, ...] = (
     plate.detector,
     birthdate.detector,
     ip.detector,
+    secret.detector,
+    classmark.detector,
 )

@@ -1,0 +1,82 @@
+"""The cells of a table's column, for kinds that have no shape to be recognised by: names, passwords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from policies.page import Page
+
+#: Lines below a head that are looked at; and how wide a line a person still made.
+_ROWS: Final = 5000
+_WIDEST: Final = 4000
+_RULE: Final = re.compile(r"[\s|:+=-]*")
+
+
+def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where the cells stand (start, end, without blanks and quotes) below a cell that is one of `heads` and nothing else.
+
+    A table is lines one below another with the same mark (bar, tab, comma, semicolon) between their cells.
+    """
+    text = page.text
+    if "\n" not in text:
+        return
+    known = {head.lower() for head in heads}
+    done: set[tuple[int, int]] = set()
+    for word in page.words(role):
+        head = _head(page, word.start, word.end)
+        if head is None:
+            continue
+        line, mark, column, name = head
+        if (line, column) in done or name not in known:
+            continue
+        done.add((line, column))
+        yield from _below(text, line, mark, column)
+
+
+def _head(page: Page, start: int, end: int) -> tuple[int, str, int, str] | None:
+    """(start of its line, mark, number of the column, what the cell says) of the cell a word stands in."""
+    text = page.text
+    line = text.rfind("\n", max(0, start - _WIDEST), start) + 1
+    if not line and start > _WIDEST:
+        return None
+    stop = text.find("\n", end, end + _WIDEST)
+    if stop < 0:
+        return None
+    for mark in "|\t,;":
+        if text.find(mark, line, stop) >= 0:
+            break
+    else:
+        return None
+    left = max(text.rfind(mark, line, start) + 1, line)
+    right = text.find(mark, end, stop)
+    name = page.lower[left : stop if right < 0 else right].strip(" *_#\"'`\r\t:")
+    return line, mark, text.count(mark, line, start), name
+
+
+def _below(text: str, line: int, mark: str, column: int) -> Iterator[tuple[int, int]]:
+    at = text.find("\n", line) + 1
+    for _ in range(_ROWS):
+        if not at or at >= len(text):
+            return
+        stop = text.find("\n", at)
+        stop = len(text) if stop < 0 else stop
+        if text.find(mark, at, min(stop, at + _WIDEST)) < 0:
+            return
+        if _RULE.fullmatch(text, at, stop) is None:
+            start = at
+            for _ in range(column):
+                start = text.find(mark, start, stop) + 1
+                if not start:
+                    break
+            else:
+                end = text.find(mark, start, stop)
+                end = stop if end < 0 else end
+                while start < end and text[start] in " \t*_\"'`\r":
+                    start += 1
+                while end > start and text[end - 1] in " \t*_\"'`\r":
+                    end -= 1
+                if start < end:
+                    yield start, end
+        at = stop + 1

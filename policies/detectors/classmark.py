@@ -1,0 +1,377 @@
+"""Marks of how closely a document is held: 대외비, Ⅰ·Ⅱ·Ⅲ급비밀, 비공개(n호), 부분공개, 기밀(C), 민감(S), CONFIDENTIAL.
+
+A word is a mark where marks stand, and talk everywhere else ("대외비가 뭐야", "비공개 면접", "S등급 평가"):
+
+    대외비 │ - 대외비 - │ 대외비 제2025-3호        a line of its own
+    [대외비] 사업 계획 │ 사업 계획(대외비)          a bracket at the edge of a line
+    보안등급: 대외비 │ "공개여부": "비공개(5호)"     a metadata field, also as the head of a table's column
+    이 문서는 대외비입니다                        a sentence that declares it
+
+What a mark says about the data is in its evidence as `grade:S` or `grade:C`; `grade_of` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from policies.decision import GRADES, Grade, stricter
+from policies.detector import Match
+from policies.detectors._columns import cells
+from policies.pack import Marks, compiled, every_word, shipped
+from policies.page import Page
+
+KIND: Final = "CLASSMARK"
+
+_MARK: Final = "CLASSMARK"
+_FIELD: Final = "CLASSMARK:field"
+_SCORE: Final = 0.95
+#: The marks of a decision whether to disclose name the items of the law they rest on.
+_WITH_ITEMS: Final = ("closed", "partial")
+
+#: Marks stand on short lines or at the edges of long ones; how far from a word its line is read.
+_REACH: Final = 160
+_DECORATION: Final = " \t\r-–—*=_#>|※◆◇■□▶▷●○◎•☆★.,:;~·\"'`“”‘’"
+_OPEN: Final = "[(<{【〔「『《〈"
+_CLOSE: Final = "])>}】〕」』》〉"
+_EDGES: Final = _DECORATION + _OPEN + _CLOSE
+
+#: Items of article 9, paragraph 1 of the Information Disclosure Act; after normalisation a middle dot is a hyphen.
+_LIST: Final = r"[1-8](?: ?호)?(?: ?(?:[,/-]|및) ?제?[1-8](?: ?호)?){0,7}"
+_ITEMS: Final = (
+    rf"(?: ?[\[(:,] ?(?:(?:정보공개법|법)? ?제? ?9조 ?(?:제? ?1항)? ?)?제?({_LIST}) ?호? ?[\])]?| ?제?({_LIST}) ?호)?"
+)
+#: What may be written with a mark on its line.
+_TAIL: Final = (
+    r"(?: ?(?:문서|자료|보고서|회의자료|등급))?(?: ?[-(]? ?(?:제? ?[0-9]{1,4}(?:-[0-9]{1,5})? ?호?|[0-9]{1,3} ?/ ?[0-9]{1,3}|사본번호.{0,12}) ?\)?)?"
+    r"(?: ?[-(/,:]? ?(?:취급 ?주의|유출 ?금지|외부 ?유출 ?금지|무단 ?(?:전재|복제|배포|유출).{0,10}금지|복사 ?금지|열람 ?제한|열람 후 파기|보존기간.{0,10}|예고문.{0,20}|관련자 외 열람 ?금지) ?\)?)?"
+)
+_ITEM: Final = re.compile(r"[1-8]")
+_ENDS: Final = re.compile(r"\s*(?:[.,;:|/)\]}>\"'」』】]|$|\n|-\s)|(?:\s+\S)")
+_AFTER_FIELD: Final = re.compile(
+    r"[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
+)
+_TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
+_DECLARES: Final = re.compile(
+    r"(?:^|[\s\[(※*·-])(?:본|이|해당|동|위|첨부|붙임|첨부된|아래|상기)\s?(?:[가-힣]{1,6} ?){0,2}(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건)[은는이가]? [^\n.]{0,16}$"
+)
+_DECLARED: Final = re.compile(
+    r"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터))?(?:입니다|임|이다|이므로|이니|이며|이오니|으로|로|에 해당|로서|[,.] ?|이라|인 만큼|로써)"
+)
+_OPENING: Final = re.compile(r"(?: ?(?:문서|자료|등급|정보|사항))?(?:입니다|임[\s.,)]|이므로|이니|이오니|이며 )")
+_FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
+_DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
+#: Things that are held behind closed doors; a bracket beside them says how they go, not what a document is.
+_EVENTS: Final = re.compile(
+    r"면접|회의|심의|진행|행사|위원회|투표|방청|토론|간담회|심사|평가|재판|공판|협상|입찰|오디션|녹화|촬영|만찬|일정"
+)
+
+_TITLES: Final = re.compile(
+    r"(?:회의록|의사록|보고서?|계획서?|계획안|자료|문서|결과|명단|대장|의견서|검토서|조서|방안|내역)$"
+)
+
+EXAMPLES: Final = (
+    ("대외비\n\n2026년 조직개편 계획", "대외비"),
+    ("- 대 외 비 -\n1. 개요", "대 외 비"),
+    ("[대외비] 2026년 조직개편 계획", "대외비"),
+    ("2026년 조직개편 계획(대외비)", "대외비"),
+    ("【對外秘】 인사 운영안", "對外秘"),
+    ("Ⅱ급비밀\n작전 협조 사항", "Ⅱ급비밀"),
+    ("3급 비밀 제2025-12호", "3급 비밀"),
+    ("보안등급: Ⅲ급비밀", "Ⅲ급비밀"),
+    ("보안등급 : 대외비", "대외비"),
+    ("공개구분: 비공개(5호)", "비공개(5호)"),
+    ("공개여부 | 부분공개(6호) |", "부분공개(6호)"),
+    ("공개여부  □공개  ■비공개(5호)", "비공개(5호)"),
+    ('{"title": "예산 조정안", "security_level": "C"}', "C"),
+    ("N2SF 등급: S", "S"),
+    ("기밀(C)\n재난안전 통신망 구성도", "기밀(C)"),
+    ("[N2SF C등급] 통신망 구성", "N2SF C등급"),
+    ("민감(S)\n민원 처리 대장", "민감(S)"),
+    ("본 문서는 대외비입니다. 외부 유출을 금합니다.", "대외비"),
+    ("※ 이 자료는 비공개 자료임", "비공개 자료"),
+    ("문서명,보안등급\n조직개편안,대외비\n홍보계획,공개", "대외비"),
+    ("CONFIDENTIAL\n\nProcurement plan", "CONFIDENTIAL"),
+    ("비공개\n\n내부 검토 자료", "비공개"),
+    ("열람제한: 대외비", "대외비"),
+    ("이사회 회의록(비공개)", "비공개"),
+)
+NEAR_MISSES: Final = (
+    "대외비가 뭐야?",
+    "대외비 문서의 관리 방법을 알려줘",
+    "비공개 면접은 3월 2일에 진행합니다",
+    "S등급 평가를 받은 직원에게 포상합니다",
+    "공정 C등급 설비를 교체한다",
+    "교량 안전등급: C",
+    "시설물 종합평가 결과 C등급",
+    "공개구분: 공개",
+    "공개여부: 공개( ) 부분공개( ) 비공개( )",
+    "공개여부  ■공개  □부분공개  □비공개",
+    "비공개 대상 정보의 범위(정보공개법 제9조)",
+    "급비밀이라는 말의 어원",
+    "Ⅰ급비밀, Ⅱ급비밀, Ⅲ급비밀의 차이",
+    "공개구분은 다음과 같다.\n- 공개\n- 부분공개\n- 비공개",
+    "이 문서는 대외비가 아닙니다",
+    "이 문서가 대외비인가요?",
+    "This e-mail is confidential and may be privileged.",
+    "N2SF 등급은 C, S, O로 나뉜다",
+    "기밀성, 무결성, 가용성",
+    "민감정보 처리 동의",
+    "신용등급: C",
+    "제3차 위원회(비공개) 개최 알림",
+    "classification: C++ compiler errors",
+    "비밀번호는 대외비처럼 다루어야 한다",
+    "표지 오른쪽 위에 (대외비) 표시를 넣어주세요",
+    "1급 비밀이라도 되는 듯 말했다",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A mark compiled: alone on a line with what may stand with it, at the beginning of a text, and as a field's value."""
+
+    variant: str
+    grade: Grade
+    alone: Any
+    leading: Any
+    value: Any
+
+
+class ClassificationMark:
+    """The detector, compiled from the pack's marks, fields and values."""
+
+    name = "classmark"
+    kind = KIND
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def __init__(self, pack: Marks) -> None:
+        self._marks = []
+        for mark in pack.marks:
+            words = "|".join(mark.words)
+            items = _ITEMS if mark.variant in _WITH_ITEMS else "()()"
+            values = "|".join([*mark.words, *(w for v in pack.values if v.variant == mark.variant for w in v.words)])
+            self._marks.append(
+                _Kind(
+                    mark.variant,
+                    mark.grade,
+                    compiled(rf"((?:{words}){items}){_TAIL}"),
+                    compiled(rf"((?:{words}){items})"),
+                    compiled(rf"((?:{values}){items})"),
+                )
+            )
+        self._talk = re.compile("|".join(map(re.escape, pack.talk))) if pack.talk else None
+        self.words: dict[str, tuple[str, ...]] = {
+            _MARK: every_word(mark.triggers for mark in pack.marks),
+            _FIELD: pack.fields,
+        }
+
+    def detect(self, page: Page, /) -> Iterable[Match]:
+        seen: set[int] = set()
+        if page.has(_MARK):
+            yield from self._lines(page, seen)
+        if page.has(_FIELD):
+            yield from self._fields(page, seen)
+
+    def _lines(self, page: Page, seen: set[int]) -> Iterator[Match]:
+        text = page.text
+        read: set[tuple[int, int]] = set()
+        for word in page.words(_MARK):
+            begin = text.rfind("\n", max(0, word.start - _REACH), word.start) + 1 or max(0, word.start - _REACH)
+            stop = text.find("\n", word.end, word.end + _REACH)
+            if stop < 0:
+                stop = min(len(text), word.end + _REACH)
+            for found in self._line(page, begin, stop, word.start, word.end, read):
+                if found.start not in seen:
+                    seen.add(found.start)
+                    yield found
+
+    def _line(self, page: Page, begin: int, stop: int, at: int, to: int, read: set[tuple[int, int]]) -> Iterator[Match]:
+        text = page.text
+        whole = (begin == 0 or text[begin - 1] == "\n") and (stop == len(text) or text[stop] == "\n")
+        left, right = begin, stop
+        while left < right and text[left] in _EDGES:
+            left += 1
+        while right > left and text[right - 1] in _EDGES:
+            right -= 1
+        if whole and (begin, stop) not in read and right - left <= 80:
+            read.add((begin, stop))
+            # The bracket that closes the items belongs to the mark.
+            core = text[left : min(right + 1, stop)]
+            for mark in self._marks:
+                found = mark.alone.fullmatch(core) or mark.alone.fullmatch(text[left:right])
+                if found is not None:
+                    if not self._enumerated(text, begin, stop):
+                        yield self._match(mark, found, left, "line")
+                    return
+        if self._talk is not None and self._talk.search(text, begin, stop):
+            return
+        yield from self._bracketed(text, begin, stop, at, to)
+        if whole:
+            yield from self._keyed(text, begin, left, right)
+        yield from self._declared(text, begin, stop, at, to)
+
+    def _bracketed(self, text: str, begin: int, stop: int, at: int, to: int) -> Iterator[Match]:
+        """[mark] at the beginning of a line, anywhere in square brackets of its own, or (mark) at the end of a title."""
+        start = at
+        while start > begin and text[start - 1] not in _OPEN:
+            start -= 1
+            if at - start > 8:
+                return
+        if start == begin:
+            return
+        opened = text[start - 1]
+        for mark in self._marks:
+            found = mark.leading.match(text[start : min(stop, to + 40)])
+            if found is None or start + found.end() < to:
+                continue
+            end = start + found.end()
+            if end >= stop or text[end] not in _CLOSE:
+                if not (
+                    end <= stop and text[end - 1] in _CLOSE and "(" in found[0] and end < stop and text[end] in _CLOSE
+                ):
+                    continue
+            behind = text[end + 1 : stop].strip(_DECORATION)
+            before = text[begin : start - 1].strip(_EDGES + "0123456789")
+            quoted = start >= 2 and text[start - 2] in "'\"‘“`"
+            strong = mark.variant not in ("closed", "partial", "confidential", "sensitive")
+            if quoted or _DENIED.search(text, end, stop):
+                continue
+            edge = not before or not behind or text[end + 1 : end + 6].startswith(_FILES)
+            follows = text[end + 1 : end + 2]
+            free = follows in ("", " ", "\t", ",", ".", "_", "\n") or not ("가" <= follows <= "힣")
+            if (
+                opened in "(（"
+                and not strong
+                and not _TITLES.search(before)
+                and not _items(found)
+                and (before and _EVENTS.search(before) or _EVENTS.search(behind))
+            ):
+                continue
+            if (edge and free) or (not before) or (strong and free) or (opened in "[【" and free):
+                yield self._match(mark, found, start, "bracket")
+                return
+
+    def _keyed(self, text: str, begin: int, left: int, right: int) -> Iterator[Match]:
+        """`열람제한: 대외비`: a short line of a key and a mark, whatever the key."""
+        colon = text.rfind(":", left, right)
+        if colon < 0 or colon - begin > 16 or right - colon > 48:
+            return
+        start = colon + 1
+        while start < right and text[start] in _EDGES:
+            start += 1
+        for mark in self._marks:
+            found = mark.alone.fullmatch(text[start : right + 1]) or mark.alone.fullmatch(text[start:right])
+            if found is not None:
+                yield self._match(mark, found, start, "field")
+                return
+
+    def _declared(self, text: str, begin: int, stop: int, at: int, to: int) -> Iterator[Match]:
+        for mark in self._marks:
+            for start in {at, max(begin, at - 5)}:
+                found = mark.leading.match(text[start : min(stop, to + 40)])
+                if found is None or start + found.end() < to:
+                    continue
+                end = start + found.end()
+                if _DENIED.search(text, end, min(stop, end + 24)):
+                    return
+                opens = not text[begin:start].strip(_EDGES) and _OPENING.match(text, end, stop) is not None
+                said = _DECLARES.search(text[max(begin, start - 60) : start]) and _DECLARED.match(text, end, stop)
+                if opens or said:
+                    yield self._match(mark, found, start, "declared")
+                    return
+
+    def _enumerated(self, text: str, begin: int, stop: int) -> bool:
+        """Whether the line above or below is another choice of the same list."""
+        above = text[
+            max(text.rfind("\n", max(0, begin - 61), max(begin - 1, 0)), max(0, begin - 61)) : max(begin - 1, 0)
+        ]
+        below = text[stop + 1 : stop + 61].split("\n", 1)[0]
+        for line in (above, below):
+            core = line.strip(_EDGES + "\n0123456789")
+            if core == "공개" or any(mark.alone.fullmatch(core) for mark in self._marks if core):
+                return True
+        return False
+
+    def _fields(self, page: Page, seen: set[int]) -> Iterator[Match]:
+        text = page.text
+        for word in page.words(_FIELD):
+            if word.start and text[word.start - 1].isalpha() and text[word.start - 1].isascii():
+                continue
+            after = _AFTER_FIELD.match(text, word.end)
+            if after is None:
+                continue
+            at = after.end()
+            stop = text.find("\n", at, at + 64)
+            stop = min(len(text), at + 64) if stop < 0 else stop
+            signed = bool(after["sign"].strip())
+            ticked = list(_TICKED.finditer(text, at, stop))
+            places = [tick.end() for tick in ticked] if ticked else ([] if "□" in text[at:stop] else [at])
+            for place in places:
+                found = self._value(text, place, stop, signed=signed or bool(ticked))
+                if found is not None and found.start not in seen:
+                    seen.add(found.start)
+                    yield found
+        for start, end in cells(page, _FIELD, self.words[_FIELD]):
+            found = self._value(text, start, end, signed=True)
+            if found is not None and found.start not in seen:
+                seen.add(found.start)
+                yield found
+
+    def _value(self, text: str, start: int, stop: int, *, signed: bool) -> Match | None:
+        for mark in self._marks:
+            found = mark.value.match(text[start:stop])
+            if found is None:
+                continue
+            end = start + found.end()
+            rest = text[end:stop]
+            if rest[:1].isalnum() or rest[:1] in ("+", "#", "/", "_") or rest.lstrip(" ")[:2] in ("()", "( "):
+                # 비밀번호, C++, 비공개( ), C/S/O: something else begins so, or nothing is chosen.
+                declared = _DECLARED.match(text, end, stop)
+                if declared is None or rest[:1] in ("+", "#", "/", "_", "("):
+                    continue
+            if not signed and (
+                (self._talk is not None and self._talk.search(rest))
+                or re.match(r" ?(?:대상|결정|사유|여부|기준|이상|범위)", rest)
+            ):
+                continue
+            if re.match(r" ?[,/·-] ?(?:[SCO](?![A-Za-z0-9])|공개|부분공개|비공개|민감|기밀)", rest):
+                continue
+            return self._match(mark, found, start, "field")
+        return None
+
+    def _match(self, mark: _Kind, found: Any, offset: int, where: str) -> Match:
+        start, end = found.span(1)
+        text = found.group(1)
+        if text[-1] in "])" and not any(opened in text for opened in "[("):
+            end -= 1
+        grade = mark.grade
+        items = _items(found)
+        if items:
+            grade = "C" if min(map(int, _ITEM.findall(items))) <= 4 else "S"
+        return Match(KIND, offset + start, offset + end, _SCORE, f"classmark:{mark.variant}", (where, f"grade:{grade}"))
+
+
+def _items(found: Any) -> str:
+    return str(found.group(2) or found.group(3) or "")
+
+
+def variant_of(rule: str) -> str:
+    """`partial` of `classmark:partial`, whatever reading it was seen in; empty for another detector's rule."""
+    head, _, variant = rule.partition(":")
+    return variant.partition("+")[0] if head == "classmark" else ""
+
+
+def grade_of(matches: Iterable[Match]) -> Grade:
+    """The strictest grade that the marks among some matches give the data; O when there is none."""
+    said = [note.removeprefix("grade:") for match in matches if match.kind == KIND for note in match.evidence]
+    return stricter(*(grade for grade in GRADES if grade in said))
+
+
+def of(pack: Any) -> ClassificationMark:
+    """The detector a pack makes."""
+    return ClassificationMark(pack.marks)
+
+
+detector: Final = ClassificationMark(shipped().marks)
