@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,6 +32,8 @@ from gateway.database import open_engine
 from gateway.directory.directory import Directory
 from gateway.directory.ids import now_us, uuid7
 from gateway.directory.sessions import Sessions, Throttle
+from gateway.evidence.recorder import LedgerEvidence
+from gateway.evidence.records import Fingerprints
 from gateway.exchange import Exchange
 from gateway.limits import RedisPlaces, StreamPlaces
 from gateway.metrics import Metrics
@@ -40,6 +42,7 @@ from gateway.routing import Router
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
 from gateway.worlds import Worlds
+from policies.detector import Detector
 
 log = logging.getLogger("haechi.app")
 
@@ -57,14 +60,22 @@ ROUTES: tuple[Route, ...] = (
 class App:
     """The ASGI app and what it is made of. `reload` is what SIGHUP does."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, clock: Callable[[], int], ids: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        clock: Callable[[], int],
+        ids: Callable[[], str],
+        detectors: Sequence[Detector] = (),
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self.clock = clock
         self._ids = ids
         self.owner = f"{os.uname().nodename}:{os.getpid()}:{ids()[-12:]}"
         book = Book(engine, ids)
-        self.worlds = Worlds(settings, book, clock=clock, ids=ids)
+        self.worlds = Worlds(settings, book, clock=clock, ids=ids, detectors=detectors)
         self.writer = Writer(book)
         self.metrics = Metrics()
         self.authenticator = Authenticator(engine, settings, clock)
@@ -79,6 +90,9 @@ class App:
             self.metrics,
             clock=clock,
             owner=self.owner,
+            ids=ids,
+            evidence=LedgerEvidence(self.writer),
+            fingerprints=Fingerprints(settings.secrets.pepper.get_secret_value()),
         )
         self.upkeep = Upkeep(
             self.writer,
@@ -181,6 +195,8 @@ def build_app(
     engine: Engine | None = None,
     clock: Callable[[], int] = now_us,
     ids: Callable[[], str] = uuid7,
+    detectors: Sequence[Detector] = (),
 ) -> App:
-    """The app over its database, which must be migrated."""
-    return App(settings, engine or open_engine(settings.database_url.get_secret_value()), clock=clock, ids=ids)
+    """The app over its database, which must be migrated. `detectors` are a site's own, beside those that ship."""
+    engine = engine or open_engine(settings.database_url.get_secret_value())
+    return App(settings, engine, clock=clock, ids=ids, detectors=detectors)

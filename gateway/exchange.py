@@ -39,13 +39,15 @@ from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog, Deployment
 from gateway.errors import ClientGone, NotAllowed, Unavailable
-from gateway.filtering import Asker, Filtered, Filters, Screening
+from gateway.evidence.recorder import Recorder
+from gateway.evidence.records import Fingerprints
+from gateway.filtering import Asker, Filtered, Filters, Request, Screening
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
 from gateway.relay import Relay, UpstreamSaidError, generated
 from gateway.routing import Candidate, Router
-from gateway.settings import Grade, Settings
+from gateway.settings import Destination, Grade, Settings
 
 log = logging.getLogger("haechi.exchange")
 
@@ -174,7 +176,7 @@ class AttemptFailed(Exception):
 
 
 class Exchange:
-    """The path. One per process; `owner` names this process in leases."""
+    """The path. One per process; `owner` names this process in leases, `evidence` keeps what the filters decided."""
 
     def __init__(
         self,
@@ -185,7 +187,13 @@ class Exchange:
         *,
         clock: Callable[[], int],
         owner: str,
+        ids: Callable[[], str],
+        evidence: Recorder,
+        fingerprints: Fingerprints,
     ) -> None:
+        self._ids = ids
+        self._evidence = evidence
+        self._fingerprints = fingerprints
         self._world = world
         self._writer = writer
         self._router = router
@@ -278,10 +286,15 @@ class Exchange:
                 vat_treatment=deployment.tax_treatment,
             )
             options.append(Option(candidate, place, card))
-        if screening.refused is not None and (screening.blocked or not options):
-            raise screening.refusal(_inside(world, submission, screening))
-        if not options:
+        stopped = screening.refused is not None and (screening.blocked or not options)
+        if not options and not stopped:
             raise refusals.model_unavailable(model)
+        if screening.worth_keeping:
+            # On record before anything leaves, and before anybody is told why it did not.
+            destination = model.destination if stopped else options[0].candidate.deployment.destination
+            await self._keep_evidence(screening, submission, destination, periods.month)
+        if stopped:
+            raise screening.refusal(_inside(world, submission, screening))
         filtered = screening.leave()
         if filtered.body is not submission.body:
             submission = replace(submission, body=filtered.body, size=submission.size + filtered.growth)
@@ -302,6 +315,14 @@ class Exchange:
         )
         until = time.monotonic() + world.settings.limits.deadline_seconds
         return Plan(world, principal, submission, who, tuple(options), filtered, at, until)
+
+    async def _keep_evidence(
+        self, screening: Screening, submission: Submission, destination: Destination, month: str
+    ) -> None:
+        about = Request(self._ids(), submission.request_id, submission.surface, submission.model, destination, month)
+        record = screening.evidence(self._fingerprints, about)
+        self._metrics.filtered(record.action, record.destination)
+        await self._evidence.record(record)
 
     def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
         """One look-up a day: it is the same for every request of it."""
@@ -807,7 +828,7 @@ async def _embedded(reply: Reply, submission: Submission) -> dict[str, Any]:
 
 def asker(principal: Principal) -> Asker:
     """Whose request it is, as far as the filters look at that."""
-    return Asker(principal.user_id, principal.department_path, principal.grade)
+    return Asker(principal.user_id, principal.department_path, principal.grade, principal.key_id)
 
 
 def _inside(world: World, submission: Submission, screening: Screening) -> list[str]:

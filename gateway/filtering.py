@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from gateway import policy_refusals
 from gateway.errors import PolicyBlocked
+from gateway.evidence.records import Evidence, Fingerprints, items, worth_keeping
 from gateway.leaving import Leaf, Leaving, Opaque, Path, at, leaving, pointer, replaced
 from policies.chain import Chain
 from policies.decision import ACTIONS, Action, Decision, Destination, Finding, Found, Grade, stricter
@@ -61,6 +62,7 @@ class Reading:
     places: Sequence[Leaf | Opaque] = ()
     findings: tuple[Found, ...] = ()
     failed: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,24 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whose request it is, as far as the rules look at that."""
+    """Whose request it is, as far as the rules look at that: `departments` from the own one to the root."""
 
     user: str
     departments: tuple[str, ...] = ()
     grade: Grade = "O"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which request a record is about, and where it goes or was to go."""
+
+    evidence_id: str
+    request_id: str
+    surface: str
+    model: str
+    destination: Destination
+    month: str
 
 
 class Filters:
@@ -169,12 +184,12 @@ class Filters:
                     matches = await loop.run_in_executor(self._threads, self._matches, found)
         except TimeoutError:
             log.error("a request of %d characters was not read within %.1f s", found.size, self._seconds)
-            return Reading(body, failed=True)
+            return Reading(body, failed=True, size=found.size)
         except Exception:  # whatever broke a detector, what was not read does not leave
             log.exception("a detector failed")
-            return Reading(body, failed=True)
+            return Reading(body, failed=True, size=found.size)
         if not matches and not found.opaque:
-            return Reading(body)
+            return Reading(body, size=found.size)
         places: list[Leaf | Opaque] = [*found.texts, *found.loose, *found.opaque]
         findings = [_found(match, number, places[number]) for number, match in matches]
         first = len(found.texts) + len(found.loose)
@@ -182,7 +197,7 @@ class Filters:
             Found(UNREADABLE, opaque.what, 1.0, str(first + number), 0, 0, opaque.newest)
             for number, opaque in enumerate(found.opaque)
         ]
-        return Reading(body, places, tuple(findings))
+        return Reading(body, places, tuple(findings), size=found.size)
 
     def _matches(self, found: Leaving) -> list[tuple[int, Match]]:
         """(number of the place, match in its text)"""
@@ -286,10 +301,8 @@ class Screening:
 
     def leave(self) -> Filtered:
         """What goes to the places that were admitted: one body for all of them, as strict as the strictest wants it."""
-        reading, decision = self._reading, self._accepted
-        assert decision is not None
-        narrowed = self._refused is not None and not self._own
-        action: Action = "route_local" if narrowed and decision.action != "mask" else decision.action
+        reading, decision = self._reading, self._decided()
+        action = decision.action
         if not decision.findings and not self._withheld:
             return Filtered(reading.body, action, decision.rule, self.grade)
         vault = self._filters.vault(self._asker.user)
@@ -315,6 +328,35 @@ class Screening:
             self.shown(decision.findings), roles, rule=decision.rule, grade=self.grade, alternatives=alternatives
         )
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether what was decided in the end leaves a record."""
+        return worth_keeping(self._decided())
+
+    def evidence(self, fingerprints: Fingerprints, request: Request) -> Evidence:
+        """What was decided in the end, as it is kept."""
+        decision = self._decided()
+        return Evidence(
+            id=request.evidence_id,
+            at=self._now,
+            month=request.month,
+            stage="input",
+            request_id=request.request_id,
+            surface=request.surface,
+            user_id=self._asker.user,
+            department_id=self._asker.departments[0] if self._asker.departments else "",
+            key_id=self._asker.key,
+            model=request.model,
+            destination=request.destination,
+            declared=self._grade,
+            grade=self.grade,
+            action=decision.action,
+            rule=decision.rule,
+            version=self._filters.version,
+            seen=self._reading.size,
+            items=items(decision.findings, self._text_of, fingerprints),
+        )
+
     def shown(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """Findings with a JSON pointer for their place. A name a caller made up that is itself a finding reads `*`."""
         return tuple(replace(finding, part=self._pointer(finding.part)) for finding in findings)
@@ -324,6 +366,21 @@ class Screening:
         return self._values(decision, self._filters.vault(self._asker.user))
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _decided(self) -> Decision:
+        """What counts in the end: what leaves, or why nothing does."""
+        if self._accepted is None or self.blocked:
+            assert self.refused is not None
+            return self.refused
+        narrowed = self._refused is not None and not self._own
+        if narrowed and self._accepted.action != "mask":
+            assert self._refused is not None
+            return Decision("route_local", self._refused.rule, self._accepted.findings)
+        return self._accepted
+
+    def _text_of(self, finding: Finding) -> str:
+        place = self._reading.places[int(finding.part)]
+        return place.text[finding.start : finding.end] if isinstance(place, Leaf) else ""
 
     def _decide(self, accepts: Grade, destination: Destination) -> tuple[Decision, frozenset[int]]:
         reading = self._reading

@@ -42,6 +42,12 @@ class Metrics:
         self._refusals = Counter(
             "haechi_refusals_total", "Requests refused, by machine code.", ("code",), registry=self.registry
         )
+        self._filtered = Counter(
+            "haechi_filtered_total",
+            "Requests in which the filters found something, by what became of them and by destination.",
+            ("action", "destination"),
+            registry=self.registry,
+        )
         self._breaches = Counter(
             "haechi_hold_breach_total", "Bookings that cost more than their hold.", registry=self.registry
         )
@@ -71,6 +77,9 @@ class Metrics:
 
     def refused(self, code: str | None) -> None:
         self._child(self._refusals, code or "unknown").inc()
+
+    def filtered(self, action: str, destination: str) -> None:
+        self._child(self._filtered, action, destination).inc()
 
     def _child(self, metric: Any, *values: str) -> Any:
         key = (metric, *values)
