@@ -1,4 +1,4 @@
-"""Ways in which a value is written so that a plain pattern no longer sees it. Each takes the value and returns what stands in the text.
+"""Ways in which a value is written so that a plain pattern no longer sees it: the value in, what stands in the text out.
 
 `BREAK` in a result starts a new message of the same conversation.
 """
@@ -69,7 +69,7 @@ EVASIONS: dict[str, Callable[[str], str]] = {
     "bidi": lambda text: "\u202d" + text + "\u202c",
     "combining": between("\u0301", 3),
     "spaces": lambda text: " ".join(text.replace("-", "")),
-    "spaceshyphen": lambda text: " ".join(text),
+    "spaceshyphen": " ".join,
     "wide-space": separators_to("\u3000"),
     "nbsp": separators_to("\u00a0"),
     "endash": separators_to("–"),

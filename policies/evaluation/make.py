@@ -66,7 +66,7 @@ class Case:
 
 def expand(source: str, case: str) -> tuple[str, tuple[tuple[int, int, str], ...], tuple[int, ...]]:
     """The text, its spans in code points, and where further messages begin. Values depend on the seed and the case's id alone."""
-    draw = Random(f"{SEED}/{case}")  # noqa: S311 - synthetic values that must come out the same each time, not secrets
+    draw = Random(f"{SEED}/{case}")  # noqa: S311 - synthetic values that come out the same each time, not secrets
     kept: dict[str, tuple[str, str]] = {}
     out, spans, breaks, length, at = [], [], [], 0, 0
 

@@ -2,8 +2,8 @@
 
 A value is named `name:style`, e.g. `RRN:h` or `~ean13:dated` (the tilde marks text that is *not* sensitive). Everything is drawn
 from the `Random` that is passed in, so the same seed gives the same set.
-Check digits: 주민등록번호 and 외국인등록번호 by the resident registration rules (numbers issued since 2020-10 have none), 사업자등록번호
-by the National Tax Service's weights 1 3 7 1 3 7 1 3 5, 법인등록번호 by the court registry's weights 1 2, cards by Luhn, EAN by GS1.
+Check digits: 주민등록번호 and 외국인등록번호 by the resident registration rules (numbers issued since 2020-10 have none),
+사업자등록번호 by the tax service's weights 1 3 7 1 3 7 1 3 5, 법인등록번호 by the registry's 1 2, cards by Luhn, EAN by GS1.
 """
 
 from __future__ import annotations
@@ -21,10 +21,48 @@ PLATE_SYLLABLES = "가나다라마거너더러머버서어저고노도로모보�
 SURNAMES = (
     "김이박최정강조윤장임한오서신권황안송류전홍고문양손배백허유남심노하곽성차주우구민진지엄채원천방공현함변염여추"
 )
-GIVEN = (
-    "서준 민서 지우 하윤 도현 예린 시우 수아 건우 다은 현우 지민 은채 준혁 소연 태민 유진 상훈 미경 영호 정숙 재현 혜진 "
-    "동욱 명자 성민 경희 병철 순옥 진호 가영 세린 우진 나래 형석 보람 철수 은정 광수 말순"
-).split()
+GIVEN = [
+    "서준",
+    "민서",
+    "지우",
+    "하윤",
+    "도현",
+    "예린",
+    "시우",
+    "수아",
+    "건우",
+    "다은",
+    "현우",
+    "지민",
+    "은채",
+    "준혁",
+    "소연",
+    "태민",
+    "유진",
+    "상훈",
+    "미경",
+    "영호",
+    "정숙",
+    "재현",
+    "혜진",
+    "동욱",
+    "명자",
+    "성민",
+    "경희",
+    "병철",
+    "순옥",
+    "진호",
+    "가영",
+    "세린",
+    "우진",
+    "나래",
+    "형석",
+    "보람",
+    "철수",
+    "은정",
+    "광수",
+    "말순",
+]
 
 
 def resident_check(digits: str) -> int:
@@ -146,10 +184,31 @@ def phone(draw: Random, style: str) -> str:
     return spaced(f"010\0{middle}\0{last}", style)
 
 
-MAILBOXES = "minsu.kim sora_lee jiwon88 hyunwoo.park yjchoi grace.han dhkang77 rainbow-ssam suah.j mk.lim kimnr bluesky2024".split()
-MAIL_HOSTS = (
-    "naver.com daum.net gmail.com hanmail.net kakao.com nate.com outlook.kr snu.ac.kr hyundai-soft.co.kr".split()
-)
+MAILBOXES = [
+    "minsu.kim",
+    "sora_lee",
+    "jiwon88",
+    "hyunwoo.park",
+    "yjchoi",
+    "grace.han",
+    "dhkang77",
+    "rainbow-ssam",
+    "suah.j",
+    "mk.lim",
+    "kimnr",
+    "bluesky2024",
+]
+MAIL_HOSTS = [
+    "naver.com",
+    "daum.net",
+    "gmail.com",
+    "hanmail.net",
+    "kakao.com",
+    "nate.com",
+    "outlook.kr",
+    "snu.ac.kr",
+    "hyundai-soft.co.kr",
+]
 
 
 def email(draw: Random, style: str) -> str:
@@ -182,9 +241,11 @@ def account(draw: Random, style: str) -> str:
 def card(draw: Random, style: str) -> str:
     if style.startswith("amex"):
         body = "37" + some(draw, 12)
-        groups = (4, 6, 5)
+        groups: tuple[int, ...] = (4, 6, 5)
     else:
-        head = {"visa": "4", "mc": "5" + draw.choice("12345"), "bc": "9410", "dom": "6"}.get(style.split("_")[0], "4")
+        head = {"visa": "4", "mc": "5" + draw.choice("12345"), "bc": "9410", "dom": "6"}.get(
+            style.partition("_")[0], "4"
+        )
         body = head + some(draw, 15 - len(head))
         groups = (4, 4, 4, 4)
     digits = body + str(luhn_check(body))
