@@ -160,8 +160,14 @@ class Page(View):
         before = text[number.start - 1 : number.start]
         if before == "." and text[number.start - 2 : number.start - 1].isdigit():
             return True
-        after = text[number.end : number.end + 1]
-        return _is_letter(before) or _is_letter(after)
+        if _is_letter(text[number.end : number.end + 1]):
+            return True
+        if not _is_letter(before):
+            return False
+        at = number.start - 1
+        while at >= 0 and number.start - at <= REACH and _is_letter(text[at]):
+            at -= 1
+        return at >= 0 and (text[at].isdigit() or text[at] in "-+/" or _is_letter(text[at]))
 
     def nearest(self, roles: Iterable[str], start: int) -> str | None:
         """Of these roles the one whose word stands nearest to the left of `start`; the longer word where two end together."""

@@ -95,4 +95,4 @@ def base(number: Number, chain: bool, sound: bool, label: bool) -> float:
         return 0.5 if sound and not article(number.digits) else 0.0
     if number.shape in USUAL and "\n" not in number.raw:
         return 0.2 if chain else 0.5
-    return 0.5 if sound and not chain and "\n" not in number.raw else 0.0
+    return 0.5 if sound and not chain else 0.0

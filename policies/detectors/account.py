@@ -91,7 +91,7 @@ class Account:
                     break
 
     def _judge(self, page: Page, number: Number) -> Match | None:
-        if _DATE.match(number.digits) and number.shape not in _KNOWN:
+        if (_DATE.match(number.digits) and number.shape not in _KNOWN) or page.embedded(number):
             return None
         nearest = page.nearest((*scoring.NUMBERED, _BANK), number.start)
         if nearest not in {None, KIND, _BANK}:

@@ -53,7 +53,7 @@ class BusinessNumber:
         expected = page.has(KIND)
         for number in page.numbers(SHAPES if expected else (_GROUPED,)):
             digits = number.digits
-            if digits[:3] < "101" or digits[3:5] == "00":
+            if digits[:3] < "101" or digits[3:5] == "00" or page.embedded(number):
                 continue
             label = None
             if expected and page.nearest(scoring.NUMBERED, number.start) in {None, KIND}:

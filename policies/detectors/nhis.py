@@ -43,7 +43,9 @@ class HealthInsurance:
         if not page.has(KIND):
             return
         for number in page.numbers(SHAPES):
-            if number.digits[0] == "0" or page.nearest(scoring.NUMBERED, number.start) not in {None, KIND}:
+            if number.digits[0] == "0" or page.embedded(number):
+                continue
+            if page.nearest(scoring.NUMBERED, number.start) not in {None, KIND}:
                 continue
             label = scoring.labelled(page, KIND, number.start)
             if label is not None:
