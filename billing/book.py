@@ -150,61 +150,73 @@ class Book:
     def transact(self, work: Callable[[Tx], Any]) -> Any:
         """Run any other short piece of work in a transaction of its own. Raises LedgerUnavailable, or what the work raises."""
         for _ in range(_COLLISIONS):
-            cursor = self._begin()
+            tx = self._begin()
             self._forget()
             try:
-                return self._finish(cursor, lambda: work(Tx(cursor, self._sql)))  # noqa: B023 – called before the next round
+                return self._finish(tx, lambda: work(tx))  # noqa: B023 – called before the next round
             except _Collision:
                 continue
         raise LedgerUnavailable("collisions")
 
-    def _begin(self) -> Any:
+    def _begin(self, begin: Callable[[Tx], None] = Tx.begin) -> Tx:
         idle = self._connection is not None
         try:
-            return self._begun()
+            return self._begun(begin)
+        except LedgerUnavailable as error:
+            if not (idle and self._postgresql and self._hung_up(error.__cause__)):
+                raise
+        # A connection that was left alone may have been closed by the server since: that says nothing about the server. Nothing
+        # was begun, or nothing but marks, which may be made again.
+        return self._begun(begin)
+
+    def _hung_up(self, error: BaseException | None) -> bool:
+        """Whether the server closed the connection: without a word, or saying that it stops, or that we were idle."""
+        state = getattr(error, "sqlstate", None)
+        return state is None or state in ("57P01", "57P02", "57P03", "25P03")
+
+    def _begun(self, begin: Callable[[Tx], None]) -> Tx:
+        try:
+            tx = Tx(self._cursor(), self._sql)
         except Exception as error:
             # Connecting can fail in the driver's words, in SQLAlchemy's and in the operating system's.
             self.close()
-            if not (idle and self._postgresql):
-                raise LedgerUnavailable(type(error).__name__) from error
-        # A connection that was left alone may have been closed by the server since: that says nothing about the server.
-        try:
-            return self._begun()
-        except Exception as error:
-            self.close()
             raise LedgerUnavailable(type(error).__name__) from error
+        try:
+            begin(tx)
+        except BaseException as error:
+            self._failed(tx, error)
+            raise
+        return tx
 
-    def _begun(self) -> Any:
-        cursor = self._cursor()
-        cursor.execute("BEGIN" if self._postgresql else "BEGIN IMMEDIATE")
-        return cursor
-
-    def _finish(self, cursor: Any, work: Callable[[], Any]) -> Any:
-        committing = False
+    def _finish(self, tx: Tx, work: Callable[[], Any]) -> Any:
         try:
             answer = work()
-            committing = True
-            cursor.execute("COMMIT")
+            if not tx.committing:
+                tx.commit()
         except BaseException as error:
-            self._forget()
-            self._undo(cursor, error)
-            if self._collided(error):
-                raise _Collision from error
-            if self._away(error):
-                self.close()  # a broken or busy connection: whether it committed is found out by replaying
-                raise LedgerUnavailable(type(error).__name__, in_doubt=committing) from error
+            self._failed(tx, error)
             raise
         finally:
-            cursor.close()
+            tx.close()
         return answer
 
-    def _undo(self, cursor: Any, error: BaseException) -> None:
+    def _failed(self, tx: Tx, error: BaseException) -> None:
+        """Take back what was not committed. Raises what it means, when that is not the operation's own fault."""
+        self._forget()
+        self._undo(tx, error)
+        if self._collided(error):
+            raise _Collision from error
+        if self._away(error):
+            self.close()  # a broken or busy connection: whether it committed is found out by replaying
+            raise LedgerUnavailable(type(error).__name__, in_doubt=tx.committing) from error
+
+    def _undo(self, tx: Tx, error: BaseException) -> None:
         if self._postgresql and isinstance(error, self._errors.Error):
             # A pipeline that failed half-way leaves the client believing in prepared statements the server never saw.
             self.close()
             return
         try:
-            cursor.execute("ROLLBACK")
+            tx.roll_back()
         except self._errors.Error:
             self.close()  # the connection is gone, and what was not committed with it
 
@@ -239,22 +251,25 @@ class Book:
         keys = _counters_of(group, originals)
         if self._postgresql:
             self._create_counters(keys)
-        cursor = self._begin()
+        leaving = [(op.hold_id, op.at) for op in group if isinstance(op, MarkSent)]
+
+        def begin_asking(tx: Tx) -> None:
+            tx.begin_asking(
+                list(keys),
+                leaving,
+                [(id_,) for id_ in _holds_of(group)],
+                journals=any(isinstance(op, Settle) for op in group),
+                commit=len(leaving) == len(group),
+            )
+
+        tx = self._begin(begin_asking) if self._postgresql else self._begin()
 
         def work() -> tuple[list[Any], dict[Key, Counted]]:
-            tx = Tx(cursor, self._sql)
-            if self._postgresql:
-                tx.ask_ahead(
-                    list(keys),
-                    [(op.hold_id, op.at) for op in group if isinstance(op, MarkSent)],
-                    [(id_,) for id_ in _holds_of(group)],
-                    journals=any(isinstance(op, Settle) for op in group),
-                )
             self._look_around(tx)
             page = _Page(tx, self._locked(tx, keys), self._quotas, originals, self._ids)
             return page.answer(group), page.write()
 
-        answers, changed = self._finish(cursor, work)
+        answers, changed = self._finish(tx, work)
         if any(isinstance(op, SetQuota) for op in group):
             self._forget()
         elif not self._postgresql:
@@ -601,6 +616,8 @@ class _Page:
             if posted != was[0] or held != was[1]:
                 changed[key] = (posted, held, version + 1)
         tx.run(sql.put_counters, [(*key, *counted) for key, counted in changed.items()])
+        if not tx.committing:
+            tx.commit()
         return changed
 
 

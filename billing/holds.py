@@ -102,7 +102,10 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class MarkSent:
-    """The request is about to leave. Answered with False when the hold was resolved meanwhile: then it must not leave."""
+    """The request is about to leave. Answered with False when the hold was resolved meanwhile: then it must not leave.
+
+    The very same mark again is a replay and answered as the first was.
+    """
 
     hold_id: str
     at: int

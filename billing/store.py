@@ -151,8 +151,9 @@ class Statements:
         )
         self.mark_sent = batch(
             (("id", "text"), ("at", "bigint")),
-            "UPDATE hold SET state = 'sent', sent_at = v.at FROM v WHERE hold.id = v.id AND hold.state = 'open' "
-            "RETURNING hold.id",
+            # The very same mark again is a replay: its first answer was lost with the connection.
+            "UPDATE hold SET state = 'sent', sent_at = v.at FROM v WHERE hold.id = v.id "
+            "AND (hold.state = 'open' OR hold.state = 'sent' AND hold.sent_at = v.at) RETURNING hold.id",
         )
         self.checkpoint = batch(
             (("id", "text"), ("detail", "text"), ("at", "bigint")),
@@ -218,6 +219,18 @@ class Tx:
         self.sql = statements
         #: PostgreSQL: answers that were asked for ahead, by what they answer.
         self._ahead: dict[str, list[Row]] = {}
+        #: COMMIT has been sent: whether it was carried out is not known before it is answered.
+        self.committing = False
+
+    def begin(self) -> None:
+        # A writer on SQLite must take its lock at the start.
+        self._cursor.execute("BEGIN" if self.sql.postgresql else "BEGIN IMMEDIATE")
+
+    def roll_back(self) -> None:
+        self._cursor.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._cursor.close()
 
     def mark_sent(self, leaving: Sequence[Row]) -> set[str]:
         """(hold id, at) → the ids of those that were still open, and may leave."""
@@ -227,21 +240,22 @@ class Tx:
     def run(self, batch: _Batch, rows: Sequence[Row]) -> list[Row]:
         return batch.run(self._cursor, rows) if rows else []
 
-    def ask_ahead(
+    def begin_asking(
         self,
         keys: Sequence[Row],
         leaving: Sequence[Row],
         holds: Sequence[Row],
         *,
         journals: bool,
+        commit: bool,
     ) -> None:
-        """PostgreSQL: ask what a group will want to know in one round trip, in the order locks are taken everywhere:
-        counters, holds, the number of the next journal. The methods below then answer from it."""
-        if not self.sql.postgresql:
-            return
+        """PostgreSQL: begin, and ask what a group will want to know in the same round trip, in the order locks are taken
+        everywhere: counters, holds, the number of the next journal. The methods below then answer from it. With `commit`
+        that was all there is to do."""
         connection = self._cursor.connection
         asked: dict[str, Any] = {}
         with connection.pipeline():
+            self._cursor.execute("BEGIN")
             for name, batch, rows in (
                 ("counters", self.sql.lock_counters, keys),
                 ("sent", self.sql.mark_sent, leaving),
@@ -256,9 +270,16 @@ class Tx:
                 self._cursor.execute(_LOCK.replace("?", "%s"), ("haechi:journal",))
                 asked["journal"] = connection.cursor()
                 asked["journal"].execute(_NEXT_JOURNAL)
+            if commit:
+                self.commit()
         for name, cursor in asked.items():
             self._ahead[name] = cursor.fetchall()
             cursor.close()
+
+    def commit(self) -> None:
+        """Within `unanswered` it goes with the statements before it, and is not carried out when one of them fails."""
+        self.committing = True
+        self._cursor.execute("COMMIT")
 
     def unanswered(self) -> AbstractContextManager[Any]:
         """Statements in this block are sent without waiting for each one's answer; the first failure is raised at its end.
@@ -302,6 +323,13 @@ class Tx:
         if rows is None:
             rows = self.run(self.sql.hold_states, [(id_,) for id_ in ids])
         return {id_: (state, amount, lease) for id_, state, amount, lease in rows}
+
+    def outcomes(self, ids: Iterable[str]) -> list[tuple[str, int | None]]:
+        """(outcome, micro-won with tax) of what was booked for these holds; None where the amount is not known."""
+        names = [column.name for column in _table(tables.UsageEventRow).columns]
+        outcome, won, vat = names.index("outcome"), names.index("won"), names.index("vat")
+        rows = self.run(self.sql.events, [(id_,) for id_ in ids])
+        return [(row[outcome], None if row[won] is None else row[won] + (row[vat] or 0)) for row in rows]
 
     def next_journal(self) -> int:
         """The next journal's number, nobody else's to take until we commit."""
