@@ -161,6 +161,9 @@ class Line(Protocol):
 
     def when_left(self, callback: Callable[[], None]) -> None: ...
 
+    def tell(self, policy: str, found: str) -> None:
+        """What the head of a stream says about the filters; called before the first frame, if at all."""
+
     async def send(self, frames: bytes) -> None: ...
 
     async def finish(self, frames: bytes) -> None: ...
@@ -240,6 +243,8 @@ class Exchange:
 
     async def _stream(self, principal: Principal, submission: Submission, line: Line) -> None:
         plan = await self._admit(principal, submission)
+        if plan.filtered.told:
+            line.tell(plan.filtered.told, plan.filtered.counts)
         await self._attempts(plan, line, lambda hold, option: self._relay(plan, hold, option, line))
 
     # -- admit ------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from policies.chain import Chain
 from policies.decision import ACTIONS, Action, Decision, Destination, Finding, Found, Grade, stricter
 from policies.detector import Match
 from policies.detectors import DETECTORS
+from policies.detectors.classmark import grade_of, variant_of
 from policies.engine import Part, Scanner
 from policies.masking import HINT, Span, Vault, conversation_key, mask
 from policies.rules.data_grade import detected_grade
@@ -481,7 +482,17 @@ class Screening:
 
 
 def _found(match: Match, number: int, place: Leaf | Opaque) -> Found:
-    return Found(match.kind, match.rule, match.score, str(number), match.start, match.end, place.newest)
+    return Found(
+        match.kind,
+        match.rule,
+        match.score,
+        str(number),
+        match.start,
+        match.end,
+        place.newest,
+        variant_of(match.rule),
+        grade_of((match,)),
+    )
 
 
 def _covered(match: Match, known: Sequence[Match]) -> bool:

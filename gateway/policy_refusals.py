@@ -30,7 +30,7 @@ KIND_NAMES: Final[Mapping[str, Label]] = {
     "PERSON": Label(en="person's name", ko="사람 이름"),
     "IP": Label(en="IP address", ko="IP 주소"),
     "SECRET": Label(en="password or key", ko="비밀번호나 인증키"),
-    "CLASSMARK": Label(en="classification mark", ko="비공개·대외비 등 보안 표시"),
+    "CLASSMARK": Label(en="classification mark", ko="보안등급·공개구분 표시"),
     "KEYWORD": Label(en="sensitive subject", ko="민감정보 낱말"),
     "UNREADABLE": Label(en="content that cannot be inspected", ko="검사할 수 없는 내용(이미지·음성·파일)"),
 }
@@ -67,6 +67,9 @@ _TAKE_OUT = Label(
     en="Take it out or write it without the number or the name, or choose a model inside.",
     ko="그 부분을 지우거나 가려서 다시 보내거나, 내부 모델을 고르십시오.",
 )
+_NOWHERE = Label(
+    en="Text of grade C may not go to any model.", ko="C등급(기밀) 자료는 어떤 모델로도 보낼 수 없습니다."
+)
 _NOTHING_LEFT = Label(en="Nothing was sent and nothing was charged.", ko="아무것도 전송되지 않았고 과금도 없었습니다.")
 
 
@@ -86,6 +89,8 @@ def stopped(
     kinds = list(dict.fromkeys(finding.kind for finding in at_fault))
     where = list(dict.fromkeys(_place(finding.part, roles.get(finding.part, "")) for finding in at_fault))[:3]
     remedies = list(dict.fromkeys(_REMEDIES.get(kind, _TAKE_OUT) for kind in kinds))
+    if grade == "C":
+        remedies = [_NOWHERE]
     english = (
         f"This request was stopped before it left: {_listed([name(kind).en for kind in kinds])} in "
         f"{_listed([place.en for place in where])}. {' '.join(remedy.en for remedy in remedies)} {_NOTHING_LEFT.en}"
@@ -122,8 +127,7 @@ def name(kind: str) -> Label:
 
 def _of_grade(grade: Grade, alternatives: Sequence[str]) -> str:
     if grade == "C":
-        english = f"Text of grade C may not go to any model. {_NOTHING_LEFT.en}"
-        return f"{english} C등급 자료는 어떤 모델로도 보낼 수 없습니다. {_NOTHING_LEFT.ko}"
+        return f"{_NOWHERE.en} {_NOTHING_LEFT.en} {_NOWHERE.ko} {_NOTHING_LEFT.ko}"
     models = f" ({', '.join(alternatives)})" if alternatives else ""
     return (
         f"Text of grade {grade} may not go to this model. Choose a model inside{models}. {_NOTHING_LEFT.en} "

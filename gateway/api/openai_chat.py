@@ -90,6 +90,9 @@ class WholeLine:
     def when_left(self, callback: Callable[[], None]) -> None:
         self._gone.then(lambda _: callback())
 
+    def tell(self, policy: str, found: str) -> None:
+        raise RuntimeError("the head of a whole answer is its receipt's")
+
     async def send(self, frames: bytes) -> None:
         raise RuntimeError("a whole answer has no frames")
 
@@ -103,7 +106,7 @@ class SseLine:
     A client that waits long for a slow model gets a comment every `keepalive` seconds, so that no proxy on the way gives up.
     """
 
-    __slots__ = ("_gone", "_keepalive", "_last", "_pinging", "_request_id", "_send", "_started", "_timer")
+    __slots__ = ("_gone", "_keepalive", "_last", "_pinging", "_request_id", "_send", "_started", "_timer", "_told")
 
     def __init__(self, send: Send, gone: Disconnect, request_id: str, keepalive: float) -> None:
         self._send = send
@@ -112,6 +115,7 @@ class SseLine:
         self._keepalive = keepalive
         self._last = time.monotonic()
         self._started = False
+        self._told: list[tuple[bytes, bytes]] = []
         self._pinging: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(keepalive, self._tick)
 
@@ -130,18 +134,21 @@ class SseLine:
     def when_left(self, callback: Callable[[], None]) -> None:
         self._gone.then(lambda _: callback())
 
+    def tell(self, policy: str, found: str) -> None:
+        self._told = headers.filtered(policy, found)
+
     async def send(self, frames: bytes) -> None:
         self._last = time.monotonic()
         if not self._started:
             self._started = True
-            await start_sse(self._send, sse_headers(self._request_id))
+            await start_sse(self._send, sse_headers(self._request_id, self._told))
         await send_sse(self._send, frames)
 
     async def finish(self, frames: bytes) -> None:
         self.close()
         if not self._started:
             self._started = True
-            await start_sse(self._send, sse_headers(self._request_id))
+            await start_sse(self._send, sse_headers(self._request_id, self._told))
         await finish_sse(self._send, frames)
 
     def close(self) -> None:

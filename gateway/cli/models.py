@@ -179,6 +179,9 @@ class _Nobody:
     def when_left(self, callback: object) -> None:
         """Nobody leaves."""
 
+    def tell(self, policy: str, found: str) -> None:
+        """Nobody reads it."""
+
     async def send(self, frames: bytes) -> None:
         raise RuntimeError("a whole answer has no frames")
 
