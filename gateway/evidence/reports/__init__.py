@@ -1,5 +1,5 @@
 """Questions asked of the evidence, one file each. `REPORTS` lists them. They read; nothing here writes."""
 
-from gateway.evidence.reports import verification
+from gateway.evidence.reports import dry_run, overview, verification
 
-REPORTS = (verification,)
+REPORTS = (dry_run, overview, verification)
