@@ -35,6 +35,7 @@ from gateway.directory.sessions import Sessions, Throttle
 from gateway.evidence.recorder import LedgerEvidence
 from gateway.evidence.records import Fingerprints
 from gateway.exchange import Exchange
+from gateway.idempotency.repeats import Repeats
 from gateway.limits import RedisPlaces, StreamPlaces
 from gateway.metrics import Metrics
 from gateway.principal import Authenticator
@@ -94,15 +95,27 @@ class App:
             evidence=LedgerEvidence(self.writer),
             fingerprints=Fingerprints(settings.secrets.pepper.get_secret_value()),
         )
+        alone = engine.dialect.name == "sqlite"
+        self.repeats = Repeats(
+            self.writer,
+            settings.secrets.encryption_key.get_secret_value(),
+            clock=clock,
+            owner=self.owner,
+            alone=alone,
+            limits=lambda: self.worlds.current.settings.limits,
+        )
         self.upkeep = Upkeep(
             self.writer,
             self.worlds.world,
             self.metrics,
             clock=clock,
             owner=self.owner,
-            alone=engine.dialect.name == "sqlite",
+            alone=alone,
+            repeats=self.repeats,
         )
-        gate = Gate(self.worlds.world, self.authenticator, self.exchange, self.streams, self.metrics)
+        gate = Gate(
+            self.worlds.world, self.authenticator, self.exchange, self.streams, self.metrics, repeats=self.repeats
+        )
         self.surface = Surface(gate, ROUTES)
         self.pages = self._pages()
         self._guarded = CatchBugs(self.pages)

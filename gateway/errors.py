@@ -6,7 +6,9 @@
     ├─ Unauthenticated              401    authentication_error    invalid_api_key
     ├─ NotAllowed                   403    permission_error        (given)
     ├─ UnknownModel                 404    invalid_request_error   model_not_found
+    ├─ Repeated                     409    idempotency_error       (given)
     ├─ TooLarge                     413    invalid_request_error   request_too_large
+    ├─ KeyReused                    422    idempotency_error       idempotency_key_reused   x-should-retry: false
     ├─ QuotaExhausted               429    insufficient_quota      insufficient_quota   x-should-retry: false
     ├─ TooManyRequests              429    rate_limit_error        rate_limit_exceeded  retry-after
     ├─ ClientGone                   499    client_closed_request   client_left
@@ -100,6 +102,24 @@ class TooLarge(Refusal):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class Repeated(Refusal):
+    """A request under an `Idempotency-Key` that was seen before, and whose first answer cannot be given again (yet)."""
+
+    status = 409
+    type = "idempotency_error"
+
+
+class KeyReused(Refusal):
+    """The `Idempotency-Key` belongs to another request."""
+
+    status = 422
+    type = "idempotency_error"
+    code = "idempotency_key_reused"
+
+    def __init__(self, message: str, *, details: Mapping[str, Any]) -> None:
+        super().__init__(message, details=details, headers={"x-should-retry": "false"})
 
 
 class QuotaExhausted(Refusal):

@@ -268,6 +268,7 @@ class Limits(Section):
     depth: int = Field(default=64, ge=1, le=1000)
     quota_wait_seconds: float = Field(default=3, ge=0)
     lease_seconds: float = Field(default=30, ge=1)
+    idempotency_answer_kb: int = Field(default=256, ge=0, le=10_240)
 
     @property
     def body_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """What the server does between requests: keep leases alive, resolve what a crash left behind, seal the books.
 
     every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died); a third of a lease
+                 forget what is remembered of requests under an Idempotency-Key, when its day is over
     every  2 s   seal journals and audit rows that are committed and not yet in their chain
     at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
 
@@ -22,6 +23,7 @@ from billing.sealing import GENESIS, canonical, seal
 from billing.store import Tx
 from billing.writer import Writer
 from gateway.exchange import World
+from gateway.idempotency.repeats import Repeats
 from gateway.metrics import Metrics
 
 log = logging.getLogger("haechi.upkeep")
@@ -45,6 +47,7 @@ class Upkeep:
         clock: Callable[[], int],
         owner: str,
         alone: bool,
+        repeats: Repeats,
     ) -> None:
         self._writer = writer
         self._world = world
@@ -52,6 +55,7 @@ class Upkeep:
         self._clock = clock
         self._owner = owner
         self._alone = alone
+        self._repeats = repeats
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -92,6 +96,7 @@ class Upkeep:
         until = self._clock() + self._world().settings.limits.lease_us
         await self._writer.transact(lambda tx: tx.renew_leases(self._owner, until))
         await self._resolve(all_of=None)
+        await self._writer.transact(self._repeats.forget_expired)
 
     async def _resolve(self, *, all_of: str | None) -> int:
         now = self._clock()

@@ -11,11 +11,12 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api import headers, strict_json
 from gateway.api.chat_request import explained
+from gateway.api.once import once
 from gateway.api.openai_chat import WholeLine
 from gateway.api.raw import Disconnect, json_headers, read_body, send_json
 from gateway.api.surface import Gate
 from gateway.errors import BadRequest
-from gateway.exchange import Submission
+from gateway.exchange import Completed, Submission
 from gateway.settings import Limits
 
 #: Parsing more than this takes long enough for other requests to notice.
@@ -65,8 +66,15 @@ async def embeddings(gate: Gate, scope: Scope, receive: Receive, send: Send, req
         project=headers.word(given, "x-haechi-project"),
         operation="embeddings",
     )
-    with Disconnect(receive) as gone:
-        done = await gate.exchange.complete(principal, submission, WholeLine(gone))
+
+    async def answer(ours: Submission) -> Completed:
+        with Disconnect(receive) as gone:
+            return await gate.exchange.complete(principal, ours, WholeLine(gone))
+
+    if b"idempotency-key" in given:
+        await once(gate, principal, submission, given, raw, send, answer)
+        return
+    done = await answer(submission)
     await send_json(send, 200, done.body, json_headers(request_id, headers.told(done.receipt)))
 
 

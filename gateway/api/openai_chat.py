@@ -9,6 +9,7 @@ from collections.abc import Callable
 from starlette.types import Receive, Scope, Send
 
 from gateway.api import chat_request, headers
+from gateway.api.once import once
 from gateway.api.raw import (
     PING,
     Disconnect,
@@ -21,7 +22,8 @@ from gateway.api.raw import (
     start_sse,
 )
 from gateway.api.surface import Gate
-from gateway.exchange import Submission
+from gateway.exchange import Completed, Submission
+from gateway.principal import Principal
 
 #: Parsing more than this takes long enough for other requests to notice.
 _INLINE_BYTES = 256 * 1024
@@ -53,11 +55,22 @@ async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Sen
         purpose=headers.word(given, "x-haechi-purpose") or "chat",
         project=headers.word(given, "x-haechi-project"),
     )
+    if b"idempotency-key" in given:
+        await once(
+            gate, principal, submission, given, raw, send, lambda ours: _answer(gate, principal, ours, receive, send)
+        )
+    elif (done := await _answer(gate, principal, submission, receive, send)) is not None:
+        await send_json(send, 200, done.body, json_headers(request_id, headers.told(done.receipt)))
+
+
+async def _answer(
+    gate: Gate, principal: Principal, submission: Submission, receive: Receive, send: Send
+) -> Completed | None:
+    """A whole answer, still to be sent; None where it went out as a stream."""
     if not submission.stream:
         with Disconnect(receive) as gone:
-            done = await gate.exchange.complete(principal, submission, WholeLine(gone))
-        await send_json(send, 200, done.body, json_headers(request_id, headers.told(done.receipt)))
-        return
+            return await gate.exchange.complete(principal, submission, WholeLine(gone))
+    limits, request_id = gate.settings.limits, submission.request_id
     places = (f"key:{principal.key_id or principal.user_id}", f"user:{principal.user_id}")
     await gate.streams.take(((places[0], limits.streams_per_key), (places[1], limits.streams_per_user)), request_id)
     try:
@@ -69,6 +82,7 @@ async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Sen
                 line.close()
     finally:
         gate.streams.give(places, request_id)
+    return None
 
 
 class WholeLine:

@@ -24,6 +24,7 @@ from gateway.errors import MethodNotAllowed, NotFound, Refusal
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange, World
+    from gateway.idempotency.repeats import Repeats
     from gateway.limits import StreamPlaces
     from gateway.metrics import Metrics
     from gateway.principal import Authenticator, Principal
@@ -44,10 +45,13 @@ class Gate:
         exchange: Exchange,
         streams: StreamPlaces,
         metrics: Metrics,
+        *,
+        repeats: Repeats,
     ) -> None:
         self.world = world
         self.exchange = exchange
         self.streams = streams
+        self.repeats = repeats
         self.metrics = metrics
         self._authenticator = authenticator
 
