@@ -67,9 +67,7 @@ _TAKE_OUT = Label(
     en="Take it out or write it without the number or the name, or choose a model inside.",
     ko="그 부분을 지우거나 가려서 다시 보내거나, 내부 모델을 고르십시오.",
 )
-_NOWHERE = Label(
-    en="Text of grade C may not go to any model.", ko="C등급(기밀) 자료는 어떤 모델로도 보낼 수 없습니다."
-)
+_NOWHERE = Label(en="Text of grade C may not go to any model.", ko="C등급(기밀) 자료는 어떤 모델로도 보낼 수 없습니다.")
 _NOTHING_LEFT = Label(en="Nothing was sent and nothing was charged.", ko="아무것도 전송되지 않았고 과금도 없었습니다.")
 
 
