@@ -36,6 +36,7 @@ from pydantic import (
     SecretBytes,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -48,6 +49,15 @@ Path_: TypeAlias = tuple[str | int, ...]
 GRADES: tuple[Grade, ...] = ("O", "S", "C")
 #: Least to most exposed.
 DESTINATIONS: tuple[Destination, ...] = ("inside", "government", "domestic", "foreign")
+
+#: How usage is reported where the configuration does not say: with the wire format of these kinds, in one way only.
+FAMILY_OF_KIND: Mapping[str, str] = {
+    "anthropic": "anthropic/messages",
+    "bedrock_converse": "aws/converse",
+    "cohere": "cohere/v2",
+    "gemini": "google/generateContent",
+    "openai_responses": "openai/responses",
+}
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,95}")
 _SLUG = re.compile(r"[a-z][a-z0-9_-]{0,47}")
@@ -184,6 +194,14 @@ class ProviderConfig(Section):
     trust_reported_cost: bool = False
     family: Annotated[str, AfterValidator(_family)] = "openai/chat"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reports_as_its_kind_does(cls, given: Any) -> Any:
+        """A kind that is one vendor's wire format brings that vendor's usage with it."""
+        if isinstance(given, dict) and given.get("family") is None and given.get("kind") in FAMILY_OF_KIND:
+            return {**{k: v for k, v in given.items() if k != "family"}, "family": FAMILY_OF_KIND[given["kind"]]}
+        return given
+
 
 class DeploymentConfig(Section):
     """Where a model runs: a provider, the upstream's own name for the model, and the key of its price."""
@@ -280,6 +298,33 @@ class Limits(Section):
         return int(self.lease_seconds * 1_000_000)
 
 
+class InspectorConfig(Section):
+    """A site's own service that decrypts or inspects uploads before they are read; `seconds` for one file."""
+
+    kind: Literal["http", "icap"]
+    url: str
+    mode: Literal["respmod", "reqmod"] = "respmod"
+    token_env: Annotated[str, AfterValidator(_env_name)] | None = None
+    seconds: float = Field(default=30, gt=0, le=600)
+
+
+class Attachments(Section):
+    """Uploaded files: how large, how many, how long they are kept; what reading one may cost; who looks at them first."""
+
+    max_mb: int = Field(default=20, ge=1, le=512)
+    files_per_person: int = Field(default=200, ge=1, le=1000)
+    keep_days: int = Field(default=30, ge=1, le=3650)
+    read_seconds: float = Field(default=60, ge=1, le=600)
+    read_memory_mb: int = Field(default=1024, ge=256, le=16384)
+    reads_at_once: int = Field(default=2, ge=1, le=64)
+    ocr: bool = True
+    inspector: InspectorConfig | None = None
+
+    @property
+    def max_bytes(self) -> int:
+        return self.max_mb * 1024 * 1024
+
+
 class Web(Section):
     """Where the pages stand: which portals may embed them, which proxies' `X-Forwarded-For` is believed."""
 
@@ -296,6 +341,7 @@ class Config(Section):
     providers: dict[str, ProviderConfig]
     models: tuple[ModelConfig, ...]
     policies: Policies = Policies()
+    attachments: Attachments = Attachments()
     limits: Limits = Limits()
     web: Web = Web()
 
@@ -347,6 +393,8 @@ class Settings(Section):
     providers: Mapping[str, Provider]
     models: tuple[ModelConfig, ...]
     policies: Policies
+    attachments: Attachments
+    inspector_token: SecretStr | None
     limits: Limits
     web: Web
     port: int
@@ -389,6 +437,7 @@ def load_settings(config: Path, data: Path, env: Env) -> Settings:
     problems += _check_destinations(written)
     problems += _check_providers(written, config.parent)
     problems += _check_web(written)
+    problems += _check_inspector(written)
     database_url = env.get("HAECHI_DATABASE_URL", written.database_url).replace("{data}", data.as_posix())
     redis_url = env.get("HAECHI_REDIS_URL", written.redis_url)
     problems += _check_urls(database_url, redis_url)
@@ -404,6 +453,8 @@ def load_settings(config: Path, data: Path, env: Env) -> Settings:
         providers=providers,
         models=written.models,
         policies=written.policies,
+        attachments=written.attachments,
+        inspector_token=_inspector_token(written, env),
         limits=written.limits,
         web=written.web,
         port=int(env.get("HAECHI_PORT", "8080")),
@@ -524,7 +575,7 @@ def _section(path: Path_) -> type[Section]:
     named: dict[str, type[Section]] = {
         "organisation": Organisation, "providers": ProviderConfig, "tax": Tax, "models": ModelConfig, "title": Label,
         "use": Label, "reason": Label, "confirmed": Confirmed, "deployments": DeploymentConfig, "policies": Policies,
-        "limits": Limits, "web": Web,
+        "limits": Limits, "web": Web, "attachments": Attachments, "inspector": InspectorConfig,
     }  # fmt: skip
     for part in reversed(path):
         if isinstance(part, str) and part in named:
@@ -688,6 +739,34 @@ def _check_web(config: Config) -> Iterator[_Problem]:
             yield _Problem(("web", "trusted_proxies", index), f"{network!r} is not a network", "write 10.0.0.0/8")
 
 
+def _check_inspector(config: Config) -> Iterator[_Problem]:
+    inspector = config.attachments.inspector
+    if inspector is None:
+        return
+    at: Path_ = ("attachments", "inspector")
+    schemes = {"http": {"http", "https"}, "icap": {"icap", "icaps"}}[inspector.kind]
+    example = {"http": "https://host[:port]/path", "icap": "icap://host[:port]/service"}[inspector.kind]
+    try:
+        parts = urllib.parse.urlsplit(inspector.url)
+        usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        yield _Problem((*at, "url"), f"not an address of {inspector.kind}", f"write {example}")
+    elif parts.username or parts.password or parts.query or parts.fragment:
+        yield _Problem(
+            (*at, "url"), "an address may not carry a user, a query or a fragment", "name the token's variable: token_env"
+        )
+    if inspector.kind == "icap" and inspector.token_env is not None:
+        yield _Problem((*at, "token_env"), "ICAP has no bearer", "leave it out, or use kind: http")
+
+
+def _inspector_token(config: Config, env: Env) -> SecretStr | None:
+    inspector = config.attachments.inspector
+    token = env.get(inspector.token_env, "").strip() if inspector is not None and inspector.token_env else ""
+    return SecretStr(token) if token else None
+
+
 def _check_urls(database_url: str, redis_url: str | None) -> Iterator[_Problem]:
     if not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", database_url):
         yield _Problem(
@@ -711,6 +790,11 @@ def _check_environment(config: Config, env: Env) -> Iterator[str]:
     if prices and not Path(prices).is_dir():
         yield f"HAECHI_PRICES: {prices} is not a folder → name a folder of dated price files, or unset it"
     asked = {name for p in config.providers.values() for name in (p.api_key_env, p.proxy_auth_env) if name}
+    inspector = config.attachments.inspector
+    if inspector is not None and inspector.token_env is not None:
+        asked.add(inspector.token_env)
+        if inspector.token_env not in env:
+            yield f"{inspector.token_env}: not set, and the document inspection needs it → set it, or leave token_env out"
     for name in sorted(asked):
         if name in env and not env[name].strip():
             yield f"{name}: set, but empty → give it the key, or unset it / 빈 키입니다. 값을 넣거나 변수를 지우십시오"

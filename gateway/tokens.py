@@ -56,6 +56,10 @@ def is_exact(tokenizer: str | None) -> bool:
     return tokenizer == "practice" or (tokenizer is not None and _encoding(tokenizer) is not None)
 
 
+#: Encodings that tiktoken knows and whose files are here, and the practice models' own.
+NAMES = ("cl100k_base", "o200k_base", "p50k_base", "practice")
+
+
 @lru_cache
 def _encoding(name: str) -> Callable[[str], list[int]] | None:
     spec = importlib.util.find_spec("litellm")

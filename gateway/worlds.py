@@ -7,6 +7,7 @@ stays and the reason is kept for the status page. Requests in flight keep the wo
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from datetime import date
 from typing import TypeAlias
 
 from billing.book import Book
+from billing.extract import FLAVORS, PROVIDERS, family_of
 from billing.fx import FxTable, NoRate
 from billing.fx import load as seed_rates
 from billing.imports import ImportRefused, import_book, stored_rates
@@ -24,6 +26,7 @@ from billing.prices import PriceFileError
 from billing.prices import load as load_prices
 from billing.pricing import PriceBook
 from billing.store import Tx
+from gateway import tokens
 from gateway.catalog import Catalog
 from gateway.exchange import World
 from gateway.filtering import Filters
@@ -119,6 +122,7 @@ class Worlds:
         _refuse_without_rate(prices, fx, calendar.periods(self._clock()).day)
         catalog = Catalog.build(settings, prices, from_us(self._clock()))
         filters = self._filters(settings)
+        _refuse_unreadable(settings)
         fresh = self._providers(settings)
         # Everything read: from here on nothing may refuse, for a price once stored and a connection once closed stay so.
         import_book(tx, prices, origin="price files", ids=self._ids, at=self._clock(), by="serve")
@@ -188,6 +192,41 @@ class Worlds:
         task = loop.create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _refuse_unreadable(settings: Settings) -> None:
+    """What would start and then fail every request, or book all of it in suspense."""
+    wrong: list[str] = []
+
+    def tell(path: tuple[str | int, ...], what: str) -> None:
+        wrong.append(f"{whereabouts(settings.config, path)}: {what}")
+
+    for name, provider in settings.providers.items():
+        if family_of(*provider.usage_family) is None:
+            near = difflib.get_close_matches(provider.family, _FAMILIES, n=3) or _FAMILIES
+            what = f"nobody here reads usage of {provider.family!r} → use {' or '.join(near)}"
+            tell(("providers", name, "family"), what)
+    for index, model in enumerate(settings.models):
+        for position, deployment in enumerate(model.deployments):
+            at = ("models", index, "deployments", position)
+            provider = settings.providers[deployment.provider]
+            if (refusal := registry.refusal_of(provider.kind, deployment.model)) is not None:
+                tell((*at, "model"), refusal)
+            if deployment.tokenizer is not None and deployment.tokenizer not in tokens.NAMES:
+                what = (
+                    f"no tokenizer is called {deployment.tokenizer!r} → use {', '.join(tokens.NAMES)}, or leave it out"
+                )
+                tell((*at, "tokenizer"), what)
+            if "embeddings" in model.capabilities and family_of(provider.usage_family[0], "embeddings") is None:
+                what = f"nobody here reads usage of embeddings by {provider.usage_family[0]!r}"
+                tell((*at, "provider"), f"{what} → take `embeddings` out of capabilities, or use another provider")
+    if wrong:
+        raise ConfigError(wrong)
+
+
+_FAMILIES = sorted(
+    f"{provider}/{flavor}" for provider in PROVIDERS for flavor in FLAVORS if family_of(provider, flavor)
+)
 
 
 def _refuse_without_rate(prices: PriceBook, fx: FxTable, day: str) -> None:

@@ -145,6 +145,21 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+def refusal_of(kind: str, model: str) -> str | None:
+    """Why a provider of this kind cannot serve an upstream model of this name, and what to do; None where it may try."""
+    if kind != "litellm":
+        return None
+    from gateway.providers.litellm import CARRIED  # noqa: PLC0415 – as above
+
+    vendor, slash, _ = model.partition("/")
+    if slash and vendor in CARRIED:
+        return None
+    return (
+        f"litellm is not let near {vendor!r} → write vendor/model with one of {', '.join(sorted(CARRIED))}, or use a kind of "
+        f"its own: {', '.join(each.name for each in KINDS if each.name not in ('litellm', 'scripted'))}"
+    )
+
+
 def build(config: ProviderConfig, *, faults: bool, timeouts: Timeouts = STREAM_TIMEOUTS) -> Provider:
     """The provider a block describes. `faults` lets scripted ones obey directives; no other kind looks at it.
 

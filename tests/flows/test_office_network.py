@@ -98,7 +98,7 @@ class Office:
                     "name": name,
                     "title": {"ko": name, "en": name},
                     "grade": "O",
-                    "capabilities": ["chat", "embeddings"],
+                    "capabilities": ["chat", *(["embeddings"] if account["kind"] in EMBEDDING else [])],
                     "context": 8000,
                     "max_output": 100,
                     "deployments": [

@@ -102,6 +102,26 @@ def test_a_proxys_user_comes_from_the_environment_and_is_not_shown(tmp_path: Pat
     assert "P: set, but empty" in refused(tmp_path, text, {"P": ""})[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "written", "read"),
+    [
+        ("anthropic", "", ("anthropic", "messages")),
+        ("gemini", "", ("google", "generateContent")),
+        ("cohere", "", ("cohere", "v2")),
+        ("bedrock_converse", "", ("aws", "converse")),
+        ("openai_responses", "", ("openai", "responses")),
+        ("openai_responses", ", family: perplexity/responses", ("perplexity", "responses")),
+        ("openai_compatible", "", ("openai", "chat")),
+    ],
+)
+def test_usage_is_read_as_the_kind_reports_it_unless_it_is_said_otherwise(
+    tmp_path: Path, kind: str, written: str, read: tuple[str, str]
+) -> None:
+    given = f"far: {{kind: {kind}, base_url: https://api.example/v1{written},"
+    text = GOOD.replace("far: {kind: openai_compatible, base_url: https://api.example/v1,", given)
+    assert load(tmp_path, text).providers["far"].usage_family == read
+
+
 def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD) == load(tmp_path, GOOD)
 

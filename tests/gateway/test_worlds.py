@@ -45,8 +45,37 @@ prices:
             None,
             ["config.yaml:", "providers.practice", "unknown kind 'telepathy'", "correct this block"],
         ),
+        (
+            lambda text: text.replace("family: mistral/chat", "family: mistrl/chat", 1),
+            None,
+            ["config.yaml:", "providers.mistral.family", "reads usage of 'mistrl/chat'", "use mistral/chat"],
+        ),
+        (
+            lambda text: text.replace("tokenizer: o200k_base", "tokenizer: o200k", 1),
+            None,
+            ["config.yaml:", ".deployments[0].tokenizer", "no tokenizer is called 'o200k'", "cl100k_base"],
+        ),
+        (
+            lambda text: text.replace("kind: cohere", "kind: litellm", 1),
+            None,
+            ["config.yaml:", ".deployments[0].model", "not let near 'command-a-03-2025'", "write vendor/model"],
+        ),
+        (
+            lambda text: text.replace("kind: cohere", "kind: litellm", 1).replace(
+                "model: command-a", "model: ollama/command-a"
+            ),
+            None,
+            ["config.yaml:", ".deployments[0].model", "not let near 'ollama'", "a kind of its own: openai_compatible"],
+        ),
+        (
+            lambda text: text.replace("capabilities: [chat, search]", "capabilities: [chat, embeddings]").replace(
+                "family: perplexity/responses", "family: anthropic/messages"
+            ),
+            None,
+            ["config.yaml:", ".deployments[0].provider", "embeddings by 'anthropic'", "take `embeddings` out"],
+        ),
     ],
-    ids=["price file", "provider"],
+    ids=["price file", "kind", "family", "tokenizer", "no vendor", "a vendor past our transport", "embeddings"],
 )
 def test_a_start_that_cannot_be_says_why_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], config: object, price: str | None, says: list[str]
