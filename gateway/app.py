@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
+from gateway.api import files as files_api
 from gateway.api import health, me, session, start
 from gateway.api.embeddings import embeddings
 from gateway.api.ledger_standing import LedgerStanding
@@ -28,6 +29,7 @@ from gateway.api.models import get_model, list_models
 from gateway.api.openai_chat import chat_completions
 from gateway.api.pages import CatchBugs, add_refusals
 from gateway.api.surface import Gate, Route, Surface, openapi_paths
+from gateway.attachments import configured
 from gateway.database import open_engine
 from gateway.directory.directory import Directory
 from gateway.directory.ids import now_us, uuid7
@@ -42,6 +44,7 @@ from gateway.principal import Authenticator
 from gateway.routing import Router
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
+from gateway.workspace.files import Files
 from gateway.worlds import Worlds
 from policies.detector import Detector
 
@@ -84,6 +87,14 @@ class App:
         if settings.redis_url is not None:
             shared = RedisPlaces(settings.redis_url.get_secret_value())
         self.streams = StreamPlaces(shared)
+        self.files = Files(
+            engine,
+            configured.build,
+            settings.secrets.encryption_key.get_secret_value(),
+            lambda: self.worlds.current.settings,
+            clock=clock,
+            ids=ids,
+        )
         self.exchange = Exchange(
             self.worlds.world,
             self.writer,
@@ -160,6 +171,7 @@ class App:
             session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
         )
         standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)
+        pages.include_router(files_api.router(self.authenticator, self.files, settings.attachments, settings.zone))
         name = settings.organisation.name
         pages.include_router(me.router(self.authenticator, directory, standing, name, settings.zone, clock=self.clock))
         return pages
@@ -177,6 +189,7 @@ class App:
         self.writer.start()
         await self.authenticator.start()
         await self.upkeep.start()
+        await self.files.start()
         self._refreshing = asyncio.create_task(self._refresh())
         try:
             yield
@@ -184,6 +197,7 @@ class App:
             self._refreshing.cancel()
             await self.exchange.idle()
             await self.upkeep.stop()
+            await self.files.stop()
             await self.authenticator.stop()
             await self.streams.close()
             await self.worlds.close()

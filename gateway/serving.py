@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from billing.book import Book
 from billing.holds import SetQuota
 from gateway import logs
+from gateway.api import files
 from gateway.app import build_app
 from gateway.database import lock_sqlite, migrate, open_engine
 from gateway.directory import demo
@@ -62,9 +63,11 @@ def run(settings: Settings, host: str = "127.0.0.1") -> int:
 
 def server_limits(settings: Settings) -> ServerLimits:
     limits = settings.limits
+    uploads = files.body_limit(settings.attachments)
     return ServerLimits(
         header_seconds=limits.header_seconds,
         body_bytes=limits.body_bytes,
+        body_limit=lambda path: uploads if path == "/api/files" else limits.body_bytes,
         body_seconds=limits.body_seconds,
         body_bytes_per_second=limits.body_min_bytes_per_second,
         drain_seconds=limits.drain_seconds,

@@ -755,7 +755,9 @@ def _check_inspector(config: Config) -> Iterator[_Problem]:
         yield _Problem((*at, "url"), f"not an address of {inspector.kind}", f"write {example}")
     elif parts.username or parts.password or parts.query or parts.fragment:
         yield _Problem(
-            (*at, "url"), "an address may not carry a user, a query or a fragment", "name the token's variable: token_env"
+            (*at, "url"),
+            "an address may not carry a user, a query or a fragment",
+            "name the token's variable: token_env",
         )
     if inspector.kind == "icap" and inspector.token_env is not None:
         yield _Problem((*at, "token_env"), "ICAP has no bearer", "leave it out, or use kind: http")

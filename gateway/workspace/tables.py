@@ -18,3 +18,19 @@ mask_vault = Table(
     Column("version", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
+
+#: What was uploaded: numbers in clear, the name and the text sealed.
+stored_file = Table(
+    "stored_file",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("chars", BigInteger, nullable=False),
+    Column("grade", Text, nullable=False),
+    Column("label", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
