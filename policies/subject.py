@@ -32,11 +32,24 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class Tightening:
+    """A department (and those below it) that is stricter than the table. `kind` may be `*`, `destinations` empty for all."""
+
+    department: str
+    kind: str
+    action: Action
+    destinations: frozenset[Destination] = frozenset()
+
+    def covers(self, found: Found, destination: Destination) -> bool:
+        return self.kind in ("*", found.kind) and (not self.destinations or destination in self.destinations)
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """`grade` is the stricter of what was declared; `accepts` the highest grade the model may take; `destination` where it runs.
 
     `findings` is what the detectors saw, `departments` the caller's department ids up to the root, `exemptions` the exceptions
-    that may be in force at `now` (UTC microseconds).
+    that may be in force at `now` (UTC microseconds), `tightenings` where departments are stricter.
     """
 
     grade: Grade
@@ -46,3 +59,4 @@ class Subject:
     departments: tuple[str, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
     now: int = 0
+    tightenings: tuple[Tightening, ...] = ()

@@ -8,6 +8,7 @@ sensitive data go there wants it; without that permission government counts as d
 
     RRN FRN PASSPORT DRIVER_LICENSE                              block   / government mask  / inside allow
     SECRET                                                       block everywhere
+    UNREADABLE (a file, an image nobody here can read)           route_local              / inside allow
     CLASSMARK                                                    block, partial and sensitive ones route_local / inside allow
     PHONE EMAIL ADDRESS ACCOUNT CARD NHIS PLATE BIRTHDATE PERSON mask    / government warn  / inside allow
     BRN CORP IP KEYWORD                                          warn    / government allow / inside allow
@@ -37,7 +38,7 @@ from policies.decision import (
     band,
     strictest_action,
 )
-from policies.subject import Exemption, Subject
+from policies.subject import Exemption, Subject, Tightening
 
 #: The values of `kind`, as every answer spells them.
 KINDS: tuple[str, ...] = (
@@ -101,19 +102,6 @@ DEFAULT_TABLE: Mapping[str, Row] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Tightening:
-    """A department (and those below it) that is stricter than the table. `kind` may be `*`, `destinations` empty for all."""
-
-    department: str
-    kind: str
-    action: Action
-    destinations: frozenset[Destination] = frozenset()
-
-    def covers(self, found: Found, destination: Destination) -> bool:
-        return self.kind in ("*", found.kind) and (not self.destinations or destination in self.destinations)
-
-
-@dataclass(frozen=True, slots=True)
 class Actions:
     """The rule. `government` is the highest grade a government-shared place may take, as in data_grade.py.
 
@@ -147,7 +135,9 @@ class Actions:
         destination = subject.destination
         action = self._at_most(self._of_table(found, destination), found.kind, sure)
         tightened = [
-            t.action for t in self.tightenings if t.department in subject.departments and t.covers(found, destination)
+            t.action
+            for t in (*self.tightenings, *subject.tightenings)
+            if t.department in subject.departments and t.covers(found, destination)
         ]
         action = strictest_action(action, *tightened)
         action = loosened(action, found, subject)
@@ -210,8 +200,8 @@ def read_table(data: object) -> Mapping[str, Row]:
     table = dict(DEFAULT_TABLE)
     problems: list[str] = []
     for key, given in data.items():
-        if not isinstance(key, str) or key.partition("/")[0] not in KINDS:
-            problems.append(f"actions: {str(key)[:40]!r} is no kind; use one of {', '.join(KINDS)}")
+        if not isinstance(key, str) or key.partition("/")[0] not in DEFAULT_TABLE:
+            problems.append(f"actions: {str(key)[:40]!r} is no kind; use one of {', '.join(KINDS)}, UNREADABLE")
             continue
         cells = dict.fromkeys(("government", "domestic", "foreign"), given) if given in ACTIONS else given
         if not isinstance(cells, Mapping) or not cells:

@@ -18,11 +18,10 @@ from policies.rules.actions import (
     UNMASKABLE,
     Actions,
     TableRefused,
-    Tightening,
     read_table,
 )
 from policies.rules.data_grade import DataGrade
-from policies.subject import Exemption, Subject
+from policies.subject import Exemption, Subject, Tightening
 
 NOW = 1_000_000
 
@@ -79,9 +78,8 @@ def test_the_default_table(
 
 
 def test_the_table_has_a_row_for_every_kind() -> None:
-    assert (
-        {kind for kinds, _, _ in TABLE for kind in kinds} == set(KINDS) == {k.partition("/")[0] for k in DEFAULT_TABLE}
-    )
+    assert {kind for kinds, _, _ in TABLE for kind in kinds} == set(KINDS)
+    assert {key.partition("/")[0] for key in DEFAULT_TABLE} == {*KINDS, "UNREADABLE"}
 
 
 MARKS = {"O": (), "S": (found("CLASSMARK", variant="sensitive", grade="S"),), "C": (found("CLASSMARK", grade="C"),)}
@@ -173,6 +171,7 @@ def test_a_kind_without_a_row_does_not_leave() -> None:
 )
 def test_a_department_tightens(tightening: Tightening, kind: str, destination: Destination, action: Action) -> None:
     assert becomes(Actions(tightenings=(tightening,)), found(kind), to=destination) == action
+    assert becomes(Actions(), found(kind), to=destination, tightenings=(tightening,)) == action
 
 
 LOOSE = Exemption("e1", "RRN", "warn", "admin-1", "지방세기본법 제142조 징수 위탁", NOW - 10, NOW + 10)
