@@ -1,0 +1,313 @@
+"""Names of people, where something beside them says that they are.
+
+    label: 김서준 │ 신청인 김서준은 │ a column called 성명          mask
+    김서준 님, 김서준씨 │ 김서준(남, 45세)                        mask
+    김서준 within 16 characters of a mobile number, a resident number, an e-mail address of a person   mask
+    a name found so, wherever else it stands                    as sure as there
+    Hong Gildong behind 성명, 영문성명, name                      mask
+
+Without one of these a word that is built like a name is a word. A name alone never blocks: its score stays below that.
+Names that are hidden already (김○○, 홍*동) are nobody's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from policies.detector import Match
+from policies.detectors._columns import cells
+from policies.pack import Names, every_word, shipped
+from policies.page import Page
+
+KIND: Final = "PERSON"
+
+_LABEL: Final = "PERSON"
+_LATIN: Final = "PERSON:latin"
+_HONORIFIC: Final = "PERSON:honorific"
+_SIGN: Final = "PERSON:sign"
+
+_LABELLED: Final = 0.6
+_CALLED: Final = 0.55
+_BESIDE: Final = 0.55
+
+#: How far from an identifier a name belongs to it.
+_REACH: Final = 16
+_HANGUL: Final = re.compile(r"[가-힣]+")
+_TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
+#: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
+_LEAD: Final = re.compile(
+    r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>[ ]{0,3})[\"'\[(*【]{0,3}"
+)
+_SPACED: Final = re.compile(r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])")
+_ABOUT: Final = re.compile(
+    r" ?[(\[,/] ?(?:(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*]))(?=[\s,)/\].:;·만0-9*-]|$|생)"
+)
+_STRONG: Final = re.compile(
+    r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}|\+82[- ]?1[0-9][- ]?[0-9]{3,4}[- ]?[0-9]{4})(?![0-9])"
+)
+_LATIN_NAME: Final = re.compile(
+    r"(?P<name>(?:[A-Z][A-Za-z]{1,12}(?:-[A-Za-z]{2,10})?)(?:,? [A-Z][A-Za-z]{1,12}(?:-[A-Za-z]{1,10})?){1,2})(?![A-Za-z])"
+)
+_MASKED: Final = frozenset("○●*〇□◯＊OXox△")
+
+EXAMPLES: Final = (
+    ("성명: 김서준", "김서준"),
+    ("성명 : 홍 길 동", "홍 길 동"),
+    ("신청인 박지민은 다음과 같이 신청합니다", "박지민"),
+    ("이름|최유진|", "최유진"),
+    ("예금주: 남궁민수", "남궁민수"),
+    ("민원인 성명 이하늘", "이하늘"),
+    ("연번,성명,연락처\n1,김도윤,010-2345-6789\n2,이서아,010-9876-5432", ["김도윤", "이서아"]),
+    ("| 번호 | 이름 |\n|---|---|\n| 1 | 정하윤 |", "정하윤"),
+    ("박영희 님께서 문의하셨습니다", "박영희"),
+    ("최민수씨의 진정", "최민수"),
+    ("김영수(010-2345-6789)에게 연락", "김영수"),
+    ("850312-2345678 이순희 전입", "이순희"),
+    ("정미경(여, 62세) 어르신", "정미경"),
+    ("성명: 오세준\n오세준은 2025년에 전입하였다.", ["오세준", "오세준"]),
+    ("영문성명: HONG GILDONG", "HONG GILDONG"),
+    ("Name: Kim Seojun", "Kim Seojun"),
+    ("제 이름은 강민호입니다", "강민호"),
+    ('{"name": "윤서연", "age": 30}', "윤서연"),
+)
+NEAR_MISSES: Final = (
+    "정보 공개 청구 안내",
+    "신청인 정보를 입력하세요",
+    "성명 기재란",
+    "이름 변경 신청",
+    "고객님께서는 아래를 확인하세요",
+    "선생님, 안녕하세요",
+    "주무관님 검토 부탁드립니다",
+    "민원인님의 의견을 반영하겠습니다",
+    "오늘 날씨는 맑음",
+    "성명: 김○○",
+    "이름: 홍*동",
+    "신청인: 별지 참조",
+    "연락처 010-2345-6789",
+    "전화번호: 010-2345-6789 (담당자)",
+    "이메일 주소와 010-2345-6789",
+    "담당부서 정보통신과",
+    "name: str",
+    "name: Project Alpha",
+    '{"name": "haechi", "version": "1.0"}',
+    "이용자 유의사항",
+    "환자 진료 기록 보존 기간",
+    "지원자 전형 일정",
+    "피해자 보호 조치",
+    "학생 지도 계획",
+    "대표자 회의 결과",
+    "한강공원 조성 사업과 우리 시의 역할",
+)
+
+
+class PersonName:
+    """The detector, compiled from the pack's names."""
+
+    name = "person"
+    kind = KIND
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def __init__(self, pack: Names) -> None:
+        self._surnames = frozenset(pack.surnames)
+        self._usual = frozenset(pack.usual_surnames)
+        self._compound = frozenset(pack.compound_surnames)
+        self._first = frozenset(pack.first_syllables)
+        self._last = frozenset(pack.last_syllables)
+        self._particles = frozenset(pack.particles)
+        self._not = frozenset((*pack.not_names, *pack.labels))
+        self._beginnings = frozenset(pack.not_beginnings)
+        self._endings = frozenset(pack.word_endings)
+        self._romanised = frozenset(pack.romanised_surnames)
+        self._heads = tuple(pack.labels)
+        self.words: dict[str, tuple[str, ...]] = {
+            _LABEL: every_word((pack.labels,)),
+            _LATIN: pack.latin_labels,
+            _HONORIFIC: pack.honorifics,
+            _SIGN: ("@",),
+        }
+
+    def detect(self, page: Page, /) -> Iterable[Match]:
+        found: dict[int, Match] = {}
+        if page.has(_LABEL):
+            self._labelled(page, found)
+            self._columns(page, found)
+        if page.has(_HONORIFIC):
+            self._called(page, found)
+        self._beside(page, found)
+        if page.has(_LATIN):
+            self._latin(page, found)
+        if found:
+            self._again(page, found)
+        return [found[start] for start in sorted(found)]
+
+    def _labelled(self, page: Page, found: dict[int, Match]) -> None:
+        text = page.text
+        for word in page.words(_LABEL):
+            lead = _LEAD.match(text, word.end)
+            if lead is None:
+                continue
+            signed = lead["sign"] is not None
+            if not signed and not lead["blank"] and lead["particle"] is None:
+                continue
+            if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
+                continue
+            at = lead.end()
+            end = self._name(text, at, sure=signed and "\n" not in lead["sign"])
+            if end is not None and at not in found:
+                found[at] = Match(KIND, at, end, _LABELLED, "person:label", ("label",))
+
+    def _columns(self, page: Page, found: dict[int, Match]) -> None:
+        for start, end in cells(page, _LABEL, self._heads):
+            if end - start <= 7 and start not in found and self._name(page.text, start, sure=True) == end:
+                found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
+
+    def _called(self, page: Page, found: dict[int, Match]) -> None:
+        """김서준 님, 김서준씨: three syllables at least, for 하나님 and 선생님 have two before it."""
+        text = page.text
+        for word in page.words(_HONORIFIC):
+            end = word.start
+            if end and text[end - 1] == " ":
+                end -= 1
+            if end < 3 or not "가" <= text[end - 1] <= "힣":
+                continue
+            after = text[word.end : word.end + 1]
+            if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에께만(":
+                continue
+            for size in (3, 4):
+                start = end - size
+                if start < 0 or (start and "가" <= text[start - 1] <= "힣"):
+                    continue
+                if start not in found and self._is_name(text[start:end], sure=False):
+                    found[start] = Match(KIND, start, end, _CALLED, "person:called", ("honorific",))
+
+    def _beside(self, page: Page, found: dict[int, Match]) -> None:
+        """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
+        text = page.text
+        for place in _STRONG.finditer(text):
+            self._around(text, place.start(), place.end(), found)
+        if page.has(_SIGN):
+            for word in page.words(_SIGN):
+                end = word.end
+                while end < len(text) and end - word.end < 40 and (text[end].isalnum() and text[end].isascii() or text[end] in ".-"):
+                    end += 1
+                host = text[word.end : end].lower()
+                if "." in host and not host.startswith(("github", "gitlab", "example")):
+                    start = word.start
+                    while start and word.start - start < 40 and text[start - 1].isascii() and text[start - 1] not in " \t\n,;:<(|/\"'":
+                        start -= 1
+                    if start < word.start and not host.endswith(".go.kr"):
+                        self._around(text, start, end, found)
+        for place in _ABOUT.finditer(text):
+            end = place.start()
+            for size in (3, 4, 2):
+                start = end - size
+                if start >= 0 and not (start and "가" <= text[start - 1] <= "힣") and self._is_name(text[start:end], sure=False):
+                    found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:about", ("neighbour",)))
+                    break
+
+    def _around(self, text: str, start: int, end: int, found: dict[int, Match]) -> None:
+        left = max(0, start - _REACH)
+        left = max(left, text.rfind("\n", left, start) + 1)
+        stop = text.find("\n", end, end + _REACH)
+        right = min(len(text), end + _REACH) if stop < 0 else stop
+        for begin, limit in ((left, start), (end, right)):
+            for token in _TOKEN.finditer(text, begin, limit):
+                at = token.start()
+                if at in found:
+                    continue
+                close = self._name(text, at, sure=False)
+                if close is not None and close <= limit:
+                    found[at] = Match(KIND, at, close, _BESIDE, "person:beside", ("neighbour",))
+
+    def _latin(self, page: Page, found: dict[int, Match]) -> None:
+        text = page.text
+        for word in page.words(_LATIN):
+            if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
+                continue
+            lead = _LEAD.match(text, word.end)
+            if lead is None or lead["sign"] is None:
+                continue
+            name = _LATIN_NAME.match(text, lead.end())
+            if name is None:
+                continue
+            parts = [part.lower().split("-")[0] for part in name["name"].replace(",", "").split()]
+            if parts[0] in self._romanised or parts[-1] in self._romanised:
+                found.setdefault(name.start(), Match(KIND, *name.span(), _LABELLED, "person:latin", ("label",)))
+
+    def _again(self, page: Page, found: dict[int, Match]) -> None:
+        """The same names elsewhere: a token that begins with one of them and goes on with a particle or a title."""
+        text = page.text
+        known = {text[match.start : match.end] for match in found.values()}
+        known = {name for name in known if len(name) in (3, 4) and name[0] >= "가"}
+        if not known:
+            return
+        heads = {name[:3] for name in known}
+        for token in _TOKEN.finditer(text):
+            at = token.start()
+            if token[0][:3] not in heads or at in found:
+                continue
+            for size in (4, 3):
+                name = token[0][:size]
+                if name in known and self._ends(token[0][size:]):
+                    found[at] = Match(KIND, at, at + size, _BESIDE, "person:again", ("repeat",))
+                    break
+
+    def _name(self, text: str, at: int, *, sure: bool) -> int | None:
+        """Where the name that begins at `at` ends; None when none does. `sure`: something says that a name stands here."""
+        run = _HANGUL.match(text, at)
+        if run is None:
+            return None
+        token = run[0]
+        if len(token) == 1 or (len(token) == 2 and sure):
+            spaced = self._spaced(text, at) if sure else None
+            if spaced is not None:
+                return spaced
+        if run.end() < len(text) and text[run.end()] in _MASKED and len(token) < 3:
+            return None
+        for size in (4, 3, 2):
+            if len(token) < size or (size == 2 and not sure):
+                continue
+            rest = token[size:]
+            if size == 2 and rest and rest not in ("님", "씨"):
+                continue
+            if self._is_name(token[:size], sure=sure) and self._ends(rest) and not self._is_word(token):
+                return at + size
+        return None
+
+    def _spaced(self, text: str, at: int) -> int | None:
+        found = _SPACED.match(text, at)
+        if found is None:
+            return None
+        name = found[0].replace(" ", "")
+        return found.end() if self._is_name(name, sure=True) and name[0] in self._usual else None
+
+    def _ends(self, rest: str) -> bool:
+        return not rest or rest in self._particles or (rest[0] in "님씨" and rest[1:] in self._particles)
+
+    def _is_word(self, token: str) -> bool:
+        return token in self._not
+
+    def _is_name(self, name: str, *, sure: bool) -> bool:
+        if name in self._not:
+            return False
+        size = len(name)
+        if size == 4:
+            return name[:2] in self._compound and name[2] in self._first and name[3] in self._last
+        if size == 3 and name[:2] in self._compound and name[2] in self._last:
+            return True
+        if size == 3:
+            surname = name[0] in (self._surnames if sure else self._usual)
+            if not surname or name[1] not in self._first or name[2] not in self._last:
+                return False
+            return not (name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings)
+        return size == 2 and name[0] in self._usual and name[1] in self._last and name not in self._beginnings
+
+
+def of(pack: Any) -> PersonName:
+    """The detector a pack makes."""
+    return PersonName(pack.names)
+
+
+detector: Final = PersonName(shipped().names)
