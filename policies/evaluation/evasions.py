@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import unicodedata
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -103,7 +101,6 @@ EVASIONS: dict[str, Callable[[str], str]] = {
     "bracket-dot": lambda text: text.replace(".", "[.]"),
     "wide-at": lambda text: text.replace("@", "＠").replace(".", "．"),
     "spaced-at": lambda text: text.replace("@", " @ "),
-    "nfd": lambda text: unicodedata.normalize("NFD", text),
     "break": broken,
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "hex": lambda text: text.encode().hex(),
@@ -112,7 +109,6 @@ EVASIONS: dict[str, Callable[[str], str]] = {
     "entities": lambda text: "".join(f"&#{ord(c)};" for c in text),
     "hexentities": lambda text: "".join(f"&#x{ord(c):x};" for c in text),
     "escapes": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
-    "html": html.escape,
 }
 
 
