@@ -1,7 +1,8 @@
 """What may be done by those who watch the filters, and by whoever was stopped by one.
 
     staff        "잘못 걸렸어요" about a decision of their own ─▶ open alarm ─▶ outcome by IT or security
-    it_admin     grant and revoke exceptions: a kind, for a department or all, with a reason and an end; decide alarms
+    it_admin     grant and revoke exceptions: a kind, for a department or all, with a reason and an end; make a department
+                 stricter; decide alarms
     auditor      read all of it
 
 Each method is one short transaction, with its audit record in it. All of them block; a server calls them in a thread. No
@@ -24,10 +25,10 @@ from gateway.database import DatabaseError, reading
 from gateway.directory import store as people
 from gateway.errors import BadRequest, NotFound
 from gateway.oversight import store
-from gateway.oversight.store import OUTCOMES, Alarm, FilterException, Outcome
+from gateway.oversight.store import OUTCOMES, Alarm, FilterException, FilterTightening, Outcome
 from policies.decision import ACTIONS, DESTINATIONS, Action, Destination
-from policies.rules.actions import DEFAULT_TABLE, FLOORS
-from policies.subject import Exemption
+from policies.rules.actions import DEFAULT_TABLE, FLOORS, UNMASKABLE
+from policies.subject import Exemption, Tightening
 
 log = logging.getLogger("haechi.oversight")
 
@@ -77,7 +78,9 @@ class Oversight:
         places = frozenset(destinations)
         now = self._clock()
         begins = max(now, begins_at or now)  # nobody excuses what has happened
-        _sensible(kind, action, reason, places)
+        _loosening(kind, action)
+        _known_places(places)
+        said = _said(reason)
         if not max(now, begins) < ends_at <= begins + LONGEST_US:
             raise _bad(
                 "invalid_end",
@@ -85,9 +88,7 @@ class Oversight:
             )
         with self._begin() as connection:
             home = None if department is None else _department(connection, department)
-            added = FilterException(
-                self._ids(), kind, rule, home, places, action, reason.strip(), by.name, now, begins, ends_at
-            )
+            added = FilterException(self._ids(), kind, rule, home, places, action, said, by.name, now, begins, ends_at)
             store.insert_exception(connection, added)
             detail = {
                 "kind": kind,
@@ -95,7 +96,7 @@ class Oversight:
                 "action": action,
                 "department": department,
                 "destinations": sorted(places),
-                "reason": added.reason,
+                "reason": said,
                 "begins_at": begins,
                 "ends_at": ends_at,
             }
@@ -122,6 +123,57 @@ class Oversight:
         """Those planned and in force; with `over` the past ones too."""
         with self._look() as connection:
             return store.exceptions(connection, not_over_at=None if over else self._clock())
+
+    # ── tightenings ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tighten(
+        self,
+        department: str,
+        kind: str,
+        action: Action,
+        *,
+        reason: str,
+        by: Actor,
+        destinations: Iterable[Destination] = (),
+    ) -> FilterTightening:
+        """From now on a department (a code) and those below it are stricter, for a kind or for all (`*`), until somebody ends
+        it. Where the table is stricter still, the table counts."""
+        places = frozenset(destinations)
+        if kind != "*":
+            _known_kind(kind)
+        if action not in ACTIONS or action == "allow" or (action == "mask" and kind in UNMASKABLE):
+            raise _bad("invalid_action", "It warns, masks, keeps inside or blocks. / 강화할 조치를 고르십시오.")
+        _known_places(places)
+        said = _said(reason)
+        now = self._clock()
+        with self._begin() as connection:
+            home = _department(connection, department)
+            added = FilterTightening(self._ids(), home, kind, action, places, said, by.name, now)
+            store.insert_tightening(connection, added)
+            detail = {
+                "department": department,
+                "kind": kind,
+                "action": action,
+                "destinations": sorted(places),
+                "reason": said,
+            }
+            self._audit(connection, by, "filter.tightening.set", f"tightening:{added.id}", detail)
+            people.append_change(connection, now, "filter")
+        return added
+
+    def relax(self, id_: str, *, by: Actor) -> None:
+        """End a tightening. Raises NotFound where none holds."""
+        now = self._clock()
+        with self._begin() as connection:
+            if not store.end_tightening(connection, id_, now, by.name):
+                raise NotFound(f"No tightening {id_[:64]} holds. / 그런 강화 설정이 없습니다.")
+            self._audit(connection, by, "filter.tightening.end", f"tightening:{id_}", {})
+            people.append_change(connection, now, "filter")
+
+    def tightenings(self, *, ended: bool = False) -> list[FilterTightening]:
+        """Those that hold; with `ended` the past ones too."""
+        with self._look() as connection:
+            return store.tightenings(connection, ended=ended)
 
     # ── false alarms ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -173,10 +225,11 @@ class Oversight:
         people.append_audit(connection, Record(self._ids(), self._clock(), by, action, about, detail))
 
 
-class Exceptions:
-    """The exceptions that may be in force, in memory, looked at again every second. One per process.
+class Overrides:
+    """Where departments are stricter and who is excepted, in memory, looked at again every second. One per process.
 
-    When nobody could look for BELIEVED_US, none is in force: what was taken back meanwhile must not hold on.
+    When nobody could look for BELIEVED_US, no exception is in force, because what was taken back meanwhile must not hold on;
+    tightenings stay as they were last seen.
     """
 
     CHECK_SECONDS = 1.0
@@ -185,13 +238,15 @@ class Exceptions:
     def __init__(self, engine: Engine, clock: Callable[[], int]) -> None:
         self._look = reading(engine).connect
         self._clock = clock
-        self._known: tuple[Exemption, ...] = ()
+        self._exemptions: tuple[Exemption, ...] = ()
+        self._tightenings: tuple[Tightening, ...] = ()
         self._believed_until = 0
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self.look()
-        self._watching = asyncio.create_task(self._watch(), name="filter-exceptions")
+        """Read them, and go on reading. Raises what the database raises: without tightenings nobody may begin."""
+        await self._read()
+        self._watching = asyncio.create_task(self._watch(), name="filter-overrides")
 
     async def stop(self) -> None:
         if self._watching is not None:
@@ -200,26 +255,33 @@ class Exceptions:
                 await self._watching
             self._watching = None
 
-    def current(self) -> tuple[Exemption, ...]:
+    def exemptions(self) -> tuple[Exemption, ...]:
         """What may be in force; the rule still compares the instant."""
-        if not self._known or self._clock() >= self._believed_until:
+        if not self._exemptions or self._clock() >= self._believed_until:
             return ()
-        return self._known
+        return self._exemptions
+
+    def tightenings(self) -> tuple[Tightening, ...]:
+        return self._tightenings
 
     async def look(self) -> None:
-        """Read them again now."""
-        began = self._clock()
+        """Read them again now; a database that is away is a warning."""
         try:
-            found = await asyncio.to_thread(self._read, began)
+            await self._read()
         except (SQLAlchemyError, DatabaseError) as error:
             log.warning("cannot look for exceptions of the filters: %s", type(error).__name__)
-            return
-        self._known = found
+
+    async def _read(self) -> None:
+        began = self._clock()
+        self._exemptions, self._tightenings = await asyncio.to_thread(self._stored, began)
         self._believed_until = began + self.BELIEVED_US
 
-    def _read(self, now: int) -> tuple[Exemption, ...]:
+    def _stored(self, now: int) -> tuple[tuple[Exemption, ...], tuple[Tightening, ...]]:
         with self._look() as connection:
-            return tuple(e.exemption() for e in store.exceptions(connection, not_over_at=now))
+            return (
+                tuple(granted.exemption() for granted in store.exceptions(connection, not_over_at=now)),
+                tuple(set_.tightening() for set_ in store.tightenings(connection)),
+            )
 
     async def _watch(self) -> None:
         while True:
@@ -227,24 +289,35 @@ class Exceptions:
             await self.look()
 
 
-def _sensible(kind: str, action: Action, reason: str, destinations: frozenset[Destination]) -> None:
+def _known_kind(kind: str) -> None:
     if kind not in DEFAULT_TABLE or "/" in kind:
         kinds = ", ".join(k for k in DEFAULT_TABLE if "/" not in k)
         raise _bad("invalid_kind", f"kind is one of {kinds}. / 종류가 올바르지 않습니다.")
+
+
+def _known_places(destinations: frozenset[Destination]) -> None:
+    if unknown := destinations - set(DESTINATIONS):
+        raise _bad("invalid_destination", f"No destination is called {min(unknown)[:40]}. / 그런 반출처가 없습니다.")
+
+
+def _said(reason: str) -> str:
+    said = reason.strip()
+    if not _SHORTEST_REASON <= len(said) <= _LONGEST_REASON or not said.isprintable():
+        raise _bad(
+            "invalid_reason",
+            f"Say why in {_SHORTEST_REASON} to {_LONGEST_REASON} printable characters. / 사유를 적으십시오.",
+        )
+    return said
+
+
+def _loosening(kind: str, action: Action) -> None:
+    _known_kind(kind)
     if action not in ACTIONS or action == "block":
         raise _bad("invalid_action", "An exception allows, warns, masks or keeps inside. / 완화할 조치를 고르십시오.")
     floor = FLOORS.get(kind, "allow")
     if ACTIONS.index(action) < ACTIONS.index(floor):
         raise _bad(
             "below_floor", f"{kind} is never treated less strictly than {floor}. / {kind}의 하한은 {floor}입니다."
-        )
-    if unknown := destinations - set(DESTINATIONS):
-        raise _bad("invalid_destination", f"No destination is called {min(unknown)[:40]}. / 그런 반출처가 없습니다.")
-    said = reason.strip()
-    if not _SHORTEST_REASON <= len(said) <= _LONGEST_REASON or not said.isprintable():
-        raise _bad(
-            "invalid_reason",
-            f"Say why in {_SHORTEST_REASON} to {_LONGEST_REASON} printable characters. / 사유를 적으십시오.",
         )
 
 

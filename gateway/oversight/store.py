@@ -10,9 +10,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from gateway.evidence.tables import evidence, evidence_item
-from gateway.oversight.tables import false_alarm, filter_exception
+from gateway.oversight.tables import false_alarm, filter_exception, filter_tightening
 from policies.decision import Action, Destination
-from policies.subject import Exemption
+from policies.subject import Exemption, Tightening
 
 Outcome = Literal["false_alarm", "correct"]
 OUTCOMES: tuple[Outcome, ...] = ("false_alarm", "correct")
@@ -58,6 +58,26 @@ class FilterException:
             rule=self.rule,
             destinations=self.destinations,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FilterTightening:
+    """Where a department and those below it are stricter. `kind` may be `*`; without `destinations` it holds everywhere."""
+
+    id: str
+    department_id: str
+    kind: str
+    action: Action
+    destinations: frozenset[Destination]
+    reason: str
+    created_by: str
+    created_at: int
+    ended_at: int | None = None
+    ended_by: str | None = None
+
+    def tightening(self) -> Tightening:
+        """As the filters read it."""
+        return Tightening(self.department_id, self.kind, self.action, self.destinations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,45 @@ def revoke_exception(connection: Connection, id_: str, at: int, by: str) -> bool
         update(filter_exception)
         .where(filter_exception.c.id == id_, filter_exception.c.revoked_at.is_(None))
         .values(revoked_at=at, revoked_by=by)
+    )
+    return done.rowcount > 0
+
+
+# ── tightenings ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def insert_tightening(connection: Connection, added: FilterTightening) -> None:
+    connection.execute(
+        insert(filter_tightening).values(
+            id=added.id,
+            department_id=added.department_id,
+            kind=added.kind,
+            action=added.action,
+            destinations=json.dumps(sorted(added.destinations)),
+            reason=added.reason,
+            created_by=added.created_by,
+            created_at=added.created_at,
+        )
+    )
+
+
+def tightenings(connection: Connection, *, ended: bool = False) -> list[FilterTightening]:
+    """Those that hold; with `ended` the past ones too; oldest first."""
+    statement = select(filter_tightening).order_by(filter_tightening.c.created_at, filter_tightening.c.id)
+    if not ended:
+        statement = statement.where(filter_tightening.c.ended_at.is_(None))
+    return [
+        FilterTightening(**{**row._mapping, "destinations": frozenset(json.loads(row.destinations))})
+        for row in connection.execute(statement)
+    ]
+
+
+def end_tightening(connection: Connection, id_: str, at: int, by: str) -> bool:
+    """Whether there was one that held."""
+    done = connection.execute(
+        update(filter_tightening)
+        .where(filter_tightening.c.id == id_, filter_tightening.c.ended_at.is_(None))
+        .values(ended_at=at, ended_by=by)
     )
     return done.rowcount > 0
 

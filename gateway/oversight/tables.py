@@ -1,4 +1,4 @@
-"""The tables of those who watch the filters; `migrations/versions/0006_filters.py` creates them and says what may change."""
+"""The tables of those who watch the filters; the migrations 0006 and 0007 create them and say what may change."""
 
 from __future__ import annotations
 
@@ -35,4 +35,19 @@ false_alarm = Table(
     Column("outcome", Text),
     Column("decided_at", BigInteger),
     Column("decided_by", Text),
+)
+
+filter_tightening = Table(
+    "filter_tightening",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("department_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("destinations", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("ended_by", Text),
 )

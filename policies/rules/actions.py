@@ -8,7 +8,6 @@ sensitive data go there wants it; without that permission government counts as d
 
     RRN FRN PASSPORT DRIVER_LICENSE                              block   / government mask  / inside allow
     SECRET                                                       block everywhere
-    UNREADABLE (a file, an image nobody here can read)           route_local              / inside allow
     CLASSMARK                                                    block, partial and sensitive ones route_local / inside allow
     PHONE EMAIL ADDRESS ACCOUNT CARD NHIS PLATE BIRTHDATE PERSON mask    / government warn  / inside allow
     BRN CORP IP KEYWORD                                          warn    / government allow / inside allow

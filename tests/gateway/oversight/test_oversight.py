@@ -22,9 +22,9 @@ from gateway.evidence.records import Evidence
 from gateway.evidence.reports import overview
 from gateway.evidence.reports.dry_run import Change, DepartmentChange, dry_run
 from gateway.oversight import store
-from gateway.oversight.oversight import LONGEST_US, Exceptions, Oversight
-from policies.rules.actions import Actions, Tightening, read_table
-from policies.subject import Exemption
+from gateway.oversight.oversight import LONGEST_US, Overrides, Oversight
+from policies.rules.actions import Actions, read_table
+from policies.subject import Exemption, Tightening
 
 REASON = "지방세 징수 업무 위탁에 따른 처리"
 
@@ -151,34 +151,91 @@ def test_what_was_agreed_cannot_be_changed_in_the_database(
 async def test_the_filters_hear_of_exceptions_within_a_second_and_forget_them_without_a_database(
     oversight: Oversight, clock: Clock, engine: Engine, by: Actor
 ) -> None:
-    known = Exceptions(engine, clock)
-    assert known.current() == ()
+    known = Overrides(engine, clock)
+    assert known.exemptions() == ()
     granted = oversight.grant("RRN", "mask", reason=REASON, ends_at=clock.now + MINUTE, by=by)
     await known.look()
-    (exemption,) = known.current()
+    (exemption,) = known.exemptions()
     assert (exemption.id, exemption.by, exemption.in_force(clock.now)) == (granted.id, by.name, True)
-    clock.now += Exceptions.BELIEVED_US
-    assert known.current() == (), "nobody has looked: what was taken back meanwhile must not hold on"
+    clock.now += Overrides.BELIEVED_US
+    assert known.exemptions() == (), "nobody has looked: what was taken back meanwhile must not hold on"
     await known.look()
-    assert known.current() == (exemption,)
+    assert known.exemptions() == (exemption,)
     oversight.revoke(granted.id, by=by)
     await known.look()
-    assert known.current() == ()
+    assert known.exemptions() == ()
 
 
 async def test_a_database_that_is_away_grants_nothing(
     oversight: Oversight, clock: Clock, engine: Engine, by: Actor
 ) -> None:
     oversight.grant("RRN", "mask", reason=REASON, ends_at=clock.now + MINUTE, by=by)
-    known = Exceptions(engine, clock)
+    known = Overrides(engine, clock)
     await known.start()
-    assert len(known.current()) == 1
+    assert len(known.exemptions()) == 1
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE filter_exception RENAME TO elsewhere"))
-    clock.now += Exceptions.BELIEVED_US
+    clock.now += Overrides.BELIEVED_US
     await known.look()
-    assert known.current() == ()
+    assert known.exemptions() == ()
     await known.stop()
+
+
+def test_a_department_is_made_stricter_and_relaxed(
+    oversight: Oversight, city: Directory, engine: Engine, by: Actor
+) -> None:
+    tax = city.department("TAX").id
+    one = oversight.tighten("TAX", "PHONE", "block", reason=REASON, by=by, destinations=["foreign"])
+    every = oversight.tighten("FIN", "*", "warn", reason=REASON, by=by)
+    assert [t.tightening() for t in oversight.tightenings()] == [
+        Tightening(tax, "PHONE", "block", frozenset({"foreign"})),
+        Tightening(city.department("FIN").id, "*", "warn"),
+    ]
+    oversight.relax(one.id, by=by)
+    with pytest.raises(NotFound):
+        oversight.relax(one.id, by=by)
+    assert [t.id for t in oversight.tightenings()] == [every.id]
+    assert [(t.id, t.ended_by) for t in oversight.tightenings(ended=True)] == [(one.id, by.name), (every.id, None)]
+    assert [action for _, action in audited(engine)] == ["filter.tightening.set"] * 2 + ["filter.tightening.end"]
+    for statement in ("UPDATE filter_tightening SET action = 'warn'", "DELETE FROM filter_tightening"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize(
+    ("department", "kind", "action", "reason", "code"),
+    [
+        ("NONE", "PHONE", "block", REASON, "not_found"),
+        ("TAX", "IRIS", "block", REASON, "invalid_kind"),
+        ("TAX", "PHONE", "allow", REASON, "invalid_action"),
+        ("TAX", "PHONE", "shout", REASON, "invalid_action"),
+        ("TAX", "CLASSMARK", "mask", REASON, "invalid_action"),
+        ("TAX", "PHONE", "block", " ", "invalid_reason"),
+    ],
+)
+def test_a_tightening_that_makes_no_sense_is_refused(
+    *, oversight: Oversight, city: Directory, by: Actor, department: str, kind: str, action: Any, reason: str, code: str
+) -> None:
+    with pytest.raises((BadRequest, NotFound)) as refused:
+        oversight.tighten(department, kind, action, reason=reason, by=by)
+    assert refused.value.code == code
+    assert oversight.tightenings(ended=True) == []
+
+
+async def test_a_database_that_goes_away_relaxes_nothing(
+    oversight: Oversight, city: Directory, clock: Clock, engine: Engine, by: Actor
+) -> None:
+    oversight.tighten("TAX", "PHONE", "block", reason=REASON, by=by)
+    known = Overrides(engine, clock)
+    await known.start()
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE filter_tightening RENAME TO elsewhere"))
+    clock.now += 10 * Overrides.BELIEVED_US
+    await known.look()
+    assert len(known.tightenings()) == 1
+    await known.stop()
+    with pytest.raises(sa.exc.DBAPIError):
+        await Overrides(engine, clock).start()
 
 
 # ── false alarms ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,4 +380,4 @@ def test_an_empty_month(engine: Engine) -> None:
 
 
 def test_a_second_is_a_second() -> None:
-    assert Exceptions.CHECK_SECONDS * SECOND < Exceptions.BELIEVED_US < 5 * SECOND
+    assert Overrides.CHECK_SECONDS * SECOND < Overrides.BELIEVED_US < 5 * SECOND
