@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from policies.chain import Chain
 from policies.decision import ACTIONS, Action, Decision, Destination, Finding, Found
+from policies.detectors.classmark import grade_of, variant_of
 from policies.engine import Located, Part, Scanner
 from policies.rules.actions import DEFAULT_TABLE, KINDS, Actions
 from policies.rules.data_grade import DataGrade
@@ -182,7 +183,17 @@ def judge(scanner: Scanner, destination: Destination = "foreign", rules: Chain |
 def _found(located: Located, newest: bool) -> Found:
     """Offsets move from the part to the whole text, so the pointer is where the part begins."""
     match, begins = located.match, int(located.pointer)
-    return Found(match.kind, match.rule, match.score, "", match.start + begins, match.end + begins, newest)
+    return Found(
+        match.kind,
+        match.rule,
+        match.score,
+        "",
+        match.start + begins,
+        match.end + begins,
+        newest,
+        variant_of(match.rule),
+        grade_of((match,)),
+    )
 
 
 def _acted(decision: Decision) -> tuple[Finding, ...]:
