@@ -40,6 +40,7 @@ from gateway.exchange import Exchange
 from gateway.idempotency.repeats import Repeats
 from gateway.limits import RedisPlaces, StreamPlaces
 from gateway.metrics import Metrics
+from gateway.oversight.oversight import Overrides
 from gateway.principal import Authenticator
 from gateway.routing import Router
 from gateway.settings import Settings
@@ -79,7 +80,16 @@ class App:
         self._ids = ids
         self.owner = f"{os.uname().nodename}:{os.getpid()}:{ids()[-12:]}"
         book = Book(engine, ids)
-        self.worlds = Worlds(settings, book, clock=clock, ids=ids, detectors=detectors)
+        self.overrides = Overrides(engine, clock)
+        self.worlds = Worlds(
+            settings,
+            book,
+            clock=clock,
+            ids=ids,
+            detectors=detectors,
+            exemptions=self.overrides.exemptions,
+            tightenings=self.overrides.tightenings,
+        )
         self.writer = Writer(book)
         self.metrics = Metrics()
         self.authenticator = Authenticator(engine, settings, clock)
@@ -188,6 +198,7 @@ class App:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         self.writer.start()
         await self.authenticator.start()
+        await self.overrides.start()
         await self.upkeep.start()
         await self.files.start()
         self._refreshing = asyncio.create_task(self._refresh())
@@ -199,6 +210,7 @@ class App:
             await self.upkeep.stop()
             await self.files.stop()
             await self.authenticator.stop()
+            await self.overrides.stop()
             await self.streams.close()
             await self.worlds.close()
             await self.writer.stop()

@@ -36,7 +36,7 @@ from policies.detectors.classmark import grade_of, variant_of
 from policies.engine import Part, Scanner
 from policies.masking import HINT, Span, Vault, conversation_key, mask
 from policies.rules.data_grade import detected_grade
-from policies.subject import Exemption, Subject
+from policies.subject import Exemption, Subject, Tightening
 
 log = logging.getLogger("haechi.filtering")
 
@@ -116,7 +116,8 @@ class Request:
 
 
 class Filters:
-    """The filters of one world, compiled once. `threads` read what is large, `exemptions` are those that may be in force.
+    """The filters of one world, compiled once. `threads` read what is large; `exemptions` are those that may be in force,
+    `tightenings` where departments are stricter, both asked for with every request that has a finding.
 
     `seconds` is how long reading one request may take; `restore` puts masked values back into answers, `secret` makes their
     placeholders.
@@ -132,6 +133,7 @@ class Filters:
         secret: bytes,
         restore: bool = False,
         exemptions: Callable[[], tuple[Exemption, ...]] = tuple,
+        tightenings: Callable[[], tuple[Tightening, ...]] = tuple,
     ) -> None:
         self.scanner = scanner
         self.restore = restore
@@ -140,6 +142,7 @@ class Filters:
         self._seconds = seconds
         self._secret = secret
         self._exemptions = exemptions
+        self._tightenings = tightenings
         # What a site brought along may ask somebody else and wait for an answer; nobody waits for it on the event loop.
         ours = {id(detector) for detector in DETECTORS}
         self._quick = all(id(detector) in ours for detector in scanner.detectors)
@@ -170,6 +173,9 @@ class Filters:
 
     def exemptions(self) -> tuple[Exemption, ...]:
         return self._exemptions()
+
+    def tightenings(self) -> tuple[Tightening, ...]:
+        return self._tightenings()
 
     def vault(self, user: str) -> Vault:
         """For the placeholders of one person's conversations: the same value has the same one in every turn."""
@@ -418,6 +424,7 @@ class Screening:
                 self._asker.departments,
                 self._filters.exemptions() if findings else (),
                 self._now,
+                self._filters.tightenings() if findings else (),
             )
         )
         return self._firm(decision)

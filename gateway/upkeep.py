@@ -2,7 +2,7 @@
 
     every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died); a third of a lease
                  forget what is remembered of requests under an Idempotency-Key, when its day is over
-    every  2 s   seal journals and audit rows that are committed and not yet in their chain
+    every  2 s   seal journals and decisions of the filters that are committed and not yet in their chain
     at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
 
 All of it runs in the writer's thread between two groups, in short transactions.
@@ -22,6 +22,7 @@ from billing.recovery import resolve
 from billing.sealing import GENESIS, canonical, seal
 from billing.store import Tx
 from billing.writer import Writer
+from gateway.evidence import store as evidence
 from gateway.exchange import World
 from gateway.idempotency.repeats import Repeats
 from gateway.metrics import Metrics
@@ -114,13 +115,16 @@ class Upkeep:
 
     async def seal(self) -> None:
         """Seal everything that is committed."""
-        while True:
-            sealed, more = await self._writer.transact(self._seal_journals)
-            if not more:
-                break
-        self._metrics.unsealed.set(0 if sealed < _BATCH else _BATCH)
+        sealed = decisions = _BATCH
+        while _BATCH in (sealed, decisions):
+            sealed, decisions = await self._writer.transact(self._seal_some)
+        self._metrics.unsealed.set(0)
 
-    def _seal_journals(self, tx: Tx) -> tuple[int, bool]:
+    def _seal_some(self, tx: Tx) -> tuple[int, int]:
+        """Of the journals and of the filters' decisions at most a batch each; how many it was."""
+        return self._seal_journals(tx), evidence.seal_some(tx, self._clock(), _BATCH)
+
+    def _seal_journals(self, tx: Tx) -> int:
         tx.lock_chain("books")
         head = tx.chain_head("books")
         after = 0 if head is None else max(0, tx.journal_seq(head[2]) - _STRAGGLERS)
@@ -130,4 +134,4 @@ class Upkeep:
         rows = [(id_, canonical(whole[id_])) for _, id_ in found]
         links = seal("books", (0, GENESIS) if head is None else head[:2], rows)
         tx.run(tx.sql.insert_seals, [(s.chain, s.seq, s.row_id, s.prev_hash, s.hash, now) for s in links])
-        return len(found), len(found) == _BATCH
+        return len(found)

@@ -42,6 +42,7 @@ from policies.engine import Scanner
 from policies.rules.actions import Actions
 from policies.rules.data_grade import DataGrade
 from policies.ruleset import Rules
+from policies.subject import Exemption, Tightening
 
 log = logging.getLogger("haechi.worlds")
 
@@ -56,7 +57,8 @@ _READERS = 4
 
 
 class Worlds:
-    """The current world and how the next one is made. `detectors` are a site's own, beside those that ship."""
+    """The current world and how the next one is made. `detectors` are a site's own, beside those that ship;
+    `exemptions` and `tightenings` say who is treated otherwise just now."""
 
     def __init__(
         self,
@@ -66,8 +68,12 @@ class Worlds:
         clock: Callable[[], int],
         ids: Callable[[], str],
         detectors: Sequence[Detector] = (),
+        exemptions: Callable[[], tuple[Exemption, ...]] = tuple,
+        tightenings: Callable[[], tuple[Tightening, ...]] = tuple,
     ) -> None:
         self._clock = clock
+        self._exemptions = exemptions
+        self._tightenings = tightenings
         self._detectors = tuple(detectors)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="filters")
         self._scanner: Scanner | None = None
@@ -149,6 +155,8 @@ class Worlds:
             seconds=settings.policies.seconds,
             secret=settings.secrets.encryption_key.get_secret_value(),
             restore=settings.policies.restore,
+            exemptions=self._exemptions,
+            tightenings=self._tightenings,
         )
 
     def _rates(self, tx: Tx) -> FxTable:
