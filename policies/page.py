@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import ahocorasick
+from ahocorasick_rs import AhoCorasick
 
-from policies.candidates import Number, Numbers, Shapes
+from policies.candidates import Number, Numbers, Shape, Shapes
 from policies.normalise import View
 from policies.ruleset import Rules
 from policies.tables import Tables
@@ -57,26 +57,23 @@ class Lexicon:
             for role, words in mapping.items():
                 for word in words:
                     roles.setdefault(folded(word), set()).add(role)
-        self._automaton: Any = ahocorasick.Automaton()
-        for word, of in roles.items():
-            if word:
-                self._automaton.add_word(word, (len(word), tuple(sorted(of))))
-        self.size = len(self._automaton)
-        if self.size:
-            self._automaton.make_automaton()
+        self._roles = tuple(tuple(sorted(of)) for word, of in roles.items() if word)
+        self.size = len(self._roles)
+        self._automaton = AhoCorasick([word for word in roles if word]) if self.size else None
 
     def find(self, text: str) -> dict[str, Words]:
         """Role → its hits. `text` is folded already."""
         found: dict[str, Words] = {}
-        if not self.size:
+        if self._automaton is None:
             return found
-        for last, (length, roles) in self._automaton.iter(text):
-            for role in roles:
+        roles_of = self._roles
+        for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            for role in roles_of[index]:
                 words = found.get(role)
                 if words is None:
                     words = found[role] = Words()
-                words.ends.append(last + 1)
-                words.starts.append(last + 1 - length)
+                words.ends.append(end)
+                words.starts.append(start)
         return found
 
 
@@ -134,12 +131,28 @@ class Page(View):
         found = self._hits().get(role)
         return () if found is None else list(found)
 
+    def labels(self, role: str) -> list[Word]:
+        """The words of a role that a value may follow: of words that overlap or stand side by side, only the last.
+
+        주민, 주민등록 and 주민등록번호 are one label, and a thousand labels in a row are none but the last.
+        """
+        found = self._hits().get(role)
+        if found is None:
+            return []
+        starts, ends = found.starts, found.ends
+        kept: list[Word] = []
+        for index, end in enumerate(ends):
+            if index + 1 < len(ends) and starts[index + 1] <= end + 1:
+                continue
+            kept.append(Word(starts[index], end))
+        return kept
+
     def _found(self) -> Numbers:
         if self._numbers is None:
             self._numbers = Numbers(self.text, self._shapes)
         return self._numbers
 
-    def numbers(self, shapes: Iterable[tuple[int, ...]]) -> list[Number]:
+    def numbers(self, shapes: Iterable[tuple[int, ...] | Shape]) -> list[Number]:
         """Groups of digits in these shapes (of those that detectors declare); by shape, then in the order of the text."""
         return self._found().of(shapes)
 
