@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
+import html.entities
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -30,7 +32,7 @@ _VALUES: Final = dict(zip(_HANGUL, "001234566789", strict=True)) | dict(zip(_HAN
 _WORDED: Final = frozenset(_HANGUL + _HAN)
 
 #: Letters that pass for digits, and letters of other scripts that pass for Latin ones.
-_LATIN_DIGITS: Final = {"O": "0", "o": "0", "Q": "0", "l": "1", "I": "1", "|": "1", "S": "5", "B": "8", "Z": "2"}
+_LATIN_DIGITS: Final = {"O": "0", "o": "0", "Q": "0", "l": "1", "I": "1", "S": "5", "B": "8", "Z": "2"}
 _FOREIGN_DIGITS: Final = {
     "О": "0", "о": "0", "З": "3", "з": "3", "б": "6", "Ч": "4", "В": "8", "І": "1", "і": "1", "ӏ": "1",
     "Ο": "0", "ο": "0", "Ι": "1", "ι": "1", "Β": "8", "Ζ": "2", "օ": "0", "Ѕ": "5",
@@ -46,16 +48,20 @@ _FOREIGN_LETTERS: Final = dict(
 
 
 class _Change(NamedTuple):
-    """`text` stands for the view's characters from `start` to `end`; one for one where the lengths agree."""
+    """`text` stands for the view's characters from `start` to `end`.
+
+    `offsets[i]`, from `start`, is where `text[i]` comes from; None: one for one where the lengths agree, else all from all.
+    """
 
     start: int
     end: int
     text: str
+    offsets: Sequence[int] | None = None
 
 
 def alternatives(view: View) -> Iterator[View]:
     """Each reading that differs from `view`; none for almost every text."""
-    spelled = _spelled(view.text)
+    spelled = _spelled(view.text, foreign=not view.is_plain)
     if spelled:
         yield _rewrite(view, spelled, "spelled")
     decoded = _decoded(view.text)
@@ -67,31 +73,41 @@ def alternatives(view: View) -> Iterator[View]:
 
 _NUMERAL: Final = f"[0-9{_HANGUL}{_HAN}]"
 _JOINT: Final = r"(?: ?(?:다시|하이픈|대시|에|의|[\-./_]) ?| )"
-#: Whether there is anything to look at: four numerals the first of which is a word, four digits apart, a mark in words, a
-#: look-alike.
-_HINT: Final = re.compile(
-    rf"[0-9{_HANGUL}{_HAN}{''.join(_LIKE)}](?:"
-    rf"(?<=[{_HANGUL}{_HAN}])(?:[ \-]?{_NUMERAL}){{3}}"
-    rf"|(?<=[0-9])(?: (?:- )?[0-9]){{3}}(?![0-9])"
-    rf"|(?<={_NUMERAL}) ?(?:다시|하이픈|대시) ?{_NUMERAL}"
-    rf"|(?<=[0-9])[\-.]?[{''.join(_LIKE)}]"
-    r"|(?<![0-9])[\-.]?[0-9])"
+#: Whether there is anything to look at: four numerals the first of which is a word, four digits apart, a mark in words.
+_WORDED_HINT: Final = re.compile(
+    rf"[0-9{_HANGUL}{_HAN}](?:(?<=[{_HANGUL}{_HAN}])(?:[ \-]?{_NUMERAL}){{3}}"
+    rf"|(?<=[0-9])(?: (?:- )?[0-9]){{3}}(?![0-9])| ?(?:다시|하이픈|대시) ?{_NUMERAL})"
 )
+_LOOKS: Final = "".join(_LIKE)
+_LOOK: Final = re.compile(f"[{_LOOKS}]")
+_LOOK_HINT: Final = re.compile(rf"[0-9{_LOOKS}](?:(?<=[0-9])[\-.]?[{_LOOKS}]|(?<=[{_LOOKS}])[\-.]?[0-9])")
+#: The stroke of a 1, but not the line of a table: inside a group, and a hyphen after it.
+_BAR: Final = re.compile(r"(?<![0-9|\-])[0-9]{1,6}(\|)[0-9]{0,6}-[0-9]")
 _RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}+")
-_PIECE: Final = re.compile(rf"(?P<numerals>{_NUMERAL}+)|(?P<mark> ?(?:다시|하이픈|대시|에|의|[\-./_]) ?)|(?P<space> )")
+_NUMERALS: Final = re.compile(rf"{_NUMERAL}+")
+_MARK_IN_WORDS: Final = re.compile(r" ?(?:다시|하이픈|대시|에|의) ?")
+_TO_DIGITS: Final = str.maketrans(_VALUES)
 #: After a number, 이 may begin 이다, 이고, 이며.
 _PARTICLE: Final = frozenset("다고며라에니요네나었")
-_LOOKS: Final = "".join(re.escape(char) for char in _LIKE if char != "|")
-_CHAIN: Final = re.compile(rf"(?<![0-9A-Za-z])[0-9|{_LOOKS}]++(?:[\-. ][0-9|{_LOOKS}]++){{0,5}}+(?![0-9A-Za-z@])")
-_GROUPS: Final = re.compile(r"[^\-. ]+")
-
+_CHAIN: Final = re.compile(
+    rf"[0-9{_LOOKS}](?<![0-9A-Za-z].)[0-9{_LOOKS}]*+(?:[\-. ][0-9{_LOOKS}]++){{0,5}}+(?![0-9A-Za-z@])"
+)
+_DOT: Final = re.compile(
+    r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[A-Za-z0-9]) (?:dot|닷|점) (?=[A-Za-z0-9])"
+    r"|(?<=[A-Za-z0-9])(?:닷|쩜)(?=[A-Za-z0-9])",
+    re.I,
+)
 _AT: Final = re.compile(
     r" ?[(\[<{] ?(?:at|앳|골뱅이|@) ?[)\]>}] ?"
     r"|(?<=[A-Za-z0-9._\-]) ?(?:골뱅이|앳) ?(?=[A-Za-z0-9가-힣])"
-    r"|(?<=[A-Za-z0-9]) at (?=[A-Za-z0-9\-]+(?: dot | ?[\[(]dot|\.|\[\.\]| 닷 ))"
+    r"|(?<=[A-Za-z0-9]) at (?=[A-Za-z0-9\-]{1,40}+(?: dot | ?[\[(]dot|\.|\[\.\]| 닷 ))"
     r"|(?<=[A-Za-z0-9])(?: @ ?|@ )(?=[A-Za-z0-9])",
     re.I,
 )
+_DIGIT: Final = re.compile(r"[0-9]")
+_LATIN: Final = re.compile(f"[{''.join(_LATIN_DIGITS)}]")
+_FROM_LOOKS: Final = str.maketrans(_LIKE)
+
 _DOT: Final = re.compile(
     r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[A-Za-z0-9]) (?:dot|닷|점) (?=[A-Za-z0-9])"
     r"|(?<=[A-Za-z0-9])(?:닷|쩜)(?=[A-Za-z0-9])",
@@ -106,19 +122,22 @@ _MIXED: Final = re.compile(
 _FOREIGN: Final = re.compile(r"[Ͱ-Ͽ\u0400-\u052f\u0531-\u058f]")
 
 
-def _spelled(text: str) -> list[_Change]:
+def _spelled(text: str, *, foreign: bool) -> list[_Change]:
     changes: list[_Change] = []
-    if _HINT.search(text) is not None:
+    if _WORDED_HINT.search(text) is not None:
         for run in _RUN.finditer(text):
             changes += _run(run)
+    if _LOOK_HINT.search(text) is not None:
         for chain in _CHAIN.finditer(text):
             changes += _looks(chain)
+    if "|" in text and "-" in text:
+        changes += [_Change(found.start(1), found.end(1), "1") for found in _BAR.finditer(text)]
     low = text.lower()
     if any(hint in low for hint in _AT_HINTS):
         changes += [_Change(*found.span(), "@") for found in _AT.finditer(text)]
     if any(hint in low for hint in _DOT_HINTS):
         changes += [_Change(*found.span(), ".") for found in _DOT.finditer(text)]
-    if _FOREIGN.search(text) is not None:
+    if foreign and _FOREIGN.search(text) is not None:
         for token in _MIXED.finditer(text):
             if any(char.isascii() and char.isalpha() for char in token[0]):
                 latin = "".join(_FOREIGN_LETTERS.get(char, char) for char in token[0])
@@ -126,33 +145,38 @@ def _spelled(text: str) -> list[_Change]:
     return _in_order(changes)
 
 
-def _run(run: re.Match[str]) -> Iterable[_Change]:
+def _run(run: re.Match[str]) -> Iterator[_Change]:
     """Numerals in words, or one by one, as digits. A space between groups stays, between single digits it goes."""
     text = run[0]
-    pieces = list(_PIECE.finditer(text))
-    numerals = [piece[0] for piece in pieces if piece.lastgroup == "numerals"]
-    marks = [piece[0].strip() for piece in pieces if piece.lastgroup == "mark"]
-    worded = sum(char in _WORDED for group in numerals for char in group)
-    single = all(len(group) == 1 for group in numerals)
-    lettered = run.start() > 1 and run.string[run.start() - 1] == " " and run.string[run.start() - 2].isalpha()
-    apart = single and len(numerals) > (7 if lettered else 8)
-    if not (worded > 1 or apart or any(mark and mark[0] not in "-./_" for mark in marks)):
+    if text.isascii() and " " not in text:
         return
-    end = len(text)
+    groups = _NUMERALS.findall(text)
+    single = max(map(len, groups)) == 1
+    worded = sum(map(text.count, _WORDED)) if not text.isascii() else 0
+    lettered = run.start() > 1 and run.string[run.start() - 1] == " " and run.string[run.start() - 2].isalpha()
+    apart = single and len(groups) > (7 if lettered else 8)
+    if not (worded > 1 or apart or _MARK_IN_WORDS.search(text)):
+        return
     if worded and _ends_in_particle(text, run.string[run.end() : run.end() + 1], worded):
-        end = len(text.rstrip("이").rstrip())
-    for piece in pieces:
-        start, stop = run.start() + piece.start(), run.start() + piece.end()
-        if piece.start() >= end:
-            return
-        if piece.lastgroup == "numerals":
-            digits = "".join(_VALUES.get(char, char) for char in piece[0][: end - piece.start()])
-            yield _Change(start, min(stop, run.start() + end), digits)
-        elif piece.lastgroup == "mark":
-            mark = piece[0].strip()
-            yield _Change(start, stop, mark if mark in {".", "/", "_"} else "-")
-        elif single:
-            yield _Change(start, stop, "")
+        text = text.rstrip("이").rstrip()
+    start = run.start()
+    offsets: Sequence[int] = range(len(text))
+    if single:
+        offsets = [index for index, char in enumerate(text) if char != " "]
+        text = text.replace(" ", "")
+    if _MARK_IN_WORDS.search(text) is None:
+        yield _Change(start, start + offsets[-1] + 1, text.translate(_TO_DIGITS), offsets)
+        return
+    pieces: list[str] = []
+    kept: list[int] = []
+    at = 0
+    for mark in _MARK_IN_WORDS.finditer(text):
+        pieces += [text[at : mark.start()], "-"]
+        kept += [*offsets[at : mark.start()], offsets[mark.start()]]
+        at = mark.end()
+    pieces.append(text[at:])
+    kept += offsets[at:]
+    yield _Change(start, start + kept[-1] + 1, "".join(pieces).translate(_TO_DIGITS), kept)
 
 
 def _ends_in_particle(text: str, after: str, worded: int) -> bool:
@@ -162,35 +186,28 @@ def _ends_in_particle(text: str, after: str, worded: int) -> bool:
     return text[-1] == "이" and worded == 1
 
 
-def _looks(chain: re.Match[str]) -> Iterable[_Change]:
+def _looks(chain: re.Match[str]) -> Iterator[_Change]:
     """Letters among digits. Groups without any digit at the ends are words that happen to stand there."""
     text = chain[0]
-    groups = list(_GROUPS.finditer(text))
-    while (
-        groups
-        and not any(char.isdigit() for char in groups[0][0])
-        and text[groups[0].end() : groups[0].end() + 1] == " "
-    ):
-        groups.pop(0)
-    while groups and not any(char.isdigit() for char in groups[-1][0]) and text[groups[-1].start() - 1] == " ":
-        groups.pop()
-    if not groups:
+    if _LOOK.search(text) is None:
         return
-    start, end = groups[0].start(), groups[-1].end()
-    kept = text[start:end]
-    digits = sum(char.isdigit() for char in kept)
-    latin = sum(char in _LATIN_DIGITS for char in kept)
-    foreign = sum(char in _FOREIGN_DIGITS for char in kept)
-    if not latin + foreign or digits + latin + foreign < 7 or digits < 3 or latin > digits:
-        return
-    if "|" in kept and ("-" not in kept or kept.count("|") > 2):
-        return  # the columns of a table
-    yield _Change(chain.start() + start, chain.start() + end, "".join(_LIKE.get(char, char) for char in kept))
+    start, end = 0, len(text)
+    if " " in text:
+        while (space := text.find(" ", start, end)) >= 0 and not _DIGIT.search(text, start, space):
+            start = space + 1
+        while (space := text.rfind(" ", start, end)) >= 0 and not _DIGIT.search(text, space, end):
+            end = space
+        text = text[start:end]
+    digits = sum(map(str.isdigit, text))
+    letters = len(_LOOK.findall(text))
+    latin = letters if text.isascii() else len(_LATIN.findall(text))
+    if letters and digits >= 3 and digits + letters >= 7 and latin <= digits:
+        yield _Change(chain.start() + start, chain.start() + end, text.translate(_FROM_LOOKS))
 
 
 # ── decoded ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_\-=])[A-Za-z0-9+/_\-]{16,}={0,2}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-][A-Za-z0-9+/_\-]{15,}={0,2}")
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}){8,}")
 _PERCENT: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});")
@@ -210,7 +227,9 @@ def _decoded(text: str) -> list[_Change]:
         ]
         changes += found if sum(change.end - change.start for change in found) >= 3 * _FEWEST else []
     if "&" in text:
-        entities = [_Change(*found.span(), html.unescape(found[0])) for found in _ENTITY.finditer(text)]
+        entities = [
+            _Change(*found.span(), char) for found in _ENTITY.finditer(text) if (char := _entity(found[0][1:-1]))
+        ]
         changes += entities if len(entities) >= _FEWEST else []
     if "\\" in text:
         escapes = [
@@ -224,6 +243,14 @@ def _decoded(text: str) -> list[_Change]:
         if decoded is not None:
             changes.append(_Change(*token.span(), decoded))
     return _in_order(changes)
+
+
+def _entity(name: str) -> str:
+    """What stands between & and ; as a character; empty where it names none."""
+    if name[0] != "#":
+        return html.entities.html5.get(f"{name};", "")
+    code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
+    return chr(code) if code <= sys.maxunicode else ""
 
 
 def _token(token: str) -> str | None:
@@ -247,14 +274,16 @@ def _token(token: str) -> str | None:
 _URLSAFE: Final = str.maketrans("-_", "+/")
 
 
+_LINE_MARKS: Final = str.maketrans("\r\n\t", "   ")
+
+
 def _text(data: bytes) -> str | None:
     """Bytes as text that a person could have written."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    readable = sum(char.isprintable() or char in "\r\n\t" for char in text)
-    return text if text and readable == len(text) else None
+    return text if text and text.translate(_LINE_MARKS).isprintable() else None
 
 
 # ── rewriting ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -262,7 +291,7 @@ def _text(data: bytes) -> str | None:
 
 def _in_order(changes: list[_Change]) -> list[_Change]:
     """By place, none overlapping an earlier one."""
-    changes.sort()
+    changes.sort(key=_place)
     kept: list[_Change] = []
     end = -1
     for change in changes:
@@ -270,6 +299,9 @@ def _in_order(changes: list[_Change]) -> list[_Change]:
             kept.append(change)
             end = change.end
     return kept
+
+
+_place: Final = itemgetter(0, 1, 2)
 
 
 def _rewrite(view: View, changes: list[_Change], kind: ViewKind) -> View:
@@ -285,21 +317,30 @@ def _rewrite(view: View, changes: list[_Change], kind: ViewKind) -> View:
 
     whole = len(text) <= _WHOLE
     at = 0 if whole else max(changes[0].start - _AROUND, 0)
-    for change in changes:
-        if not whole and change.start - at > 2 * _AROUND:
+    for start, end, new, offsets in changes:
+        if not whole and start - at > 2 * _AROUND:
             keep(at, at + _AROUND)
-            at = change.start - _AROUND
+            at = start - _AROUND
             pieces.append("\n\n\n")
             starts += [at] * 3
             ends += [at] * 3
-        keep(at, change.start)
-        pieces.append(change.text)
-        if len(change.text) == change.end - change.start:
-            starts.extend(range(change.start, change.end))
-            ends.extend(range(change.start + 1, change.end + 1))
+        if at < start:
+            keep(at, start)
+        pieces.append(new)
+        if offsets is not None:
+            places = [start + offset for offset in offsets]
+            starts += places
+            ends += [place + 1 for place in places[:-1]]
+            ends.append(end)
+        elif len(new) == end - start:
+            starts.extend(range(start, end))
+            ends.extend(range(start + 1, end + 1))
+        elif len(new) == 1:
+            starts.append(start)
+            ends.append(end)
         else:
-            starts.extend([change.start] * len(change.text))
-            ends.extend([change.end] * len(change.text))
-        at = change.end
+            starts += [start] * len(new)
+            ends += [end] * len(new)
+        at = end
     keep(at, len(text) if whole else min(at + _AROUND, len(text)))
     return view.rewritten("".join(pieces), kind, starts, ends)

@@ -8,7 +8,8 @@ The walk ends after a few groups, so the time is linear in the text, also for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 #: Between two groups: at most three marks or spaces, of which one may be a line end. Never a comma: that is for amounts and CSV.
@@ -16,8 +17,12 @@ GAP: Final = r"(?:[ \t.\-/_~()]{1,3}+(?:\r?\n[ \t]{0,2}+)?|\r?\n[ \t]{0,2}+)"
 #: Shorter chains identify nobody.
 FEWEST: Final = 7
 
-_CHAIN: Final = re.compile(rf"(?<![0-9])(?=[0-9](?:{GAP}?[0-9]){{{FEWEST - 1}}})[0-9]++(?:{GAP}[0-9]++)*+")
+#: Begins with a digit and looks back from behind it, so that the search skips to the next digit.
+_CHAIN: Final = re.compile(rf"[0-9](?<![0-9][0-9])(?=(?:{GAP}?[0-9]){{{FEWEST - 1}}})[0-9]*+(?:{GAP}[0-9]++)*+")
 _GROUP: Final = re.compile(r"[0-9]+")
+_SPLIT: Final = re.compile(r"([0-9]+)")
+#: More groups than this with spaces between are a table's.
+_SPACED_GROUPS: Final = 5
 
 
 class Number(NamedTuple):
@@ -44,12 +49,23 @@ class Number(NamedTuple):
         return _GROUP.split(self.raw)[1:-1]
 
 
+class Shape(NamedTuple):
+    """Groups that are only wanted when the first digit is one of these: most numbers on a page then cost nothing."""
+
+    groups: tuple[int, ...]
+    first: str
+
+
 class _Node:
-    __slots__ = ("below", "shape")
+    __slots__ = ("below", "first", "shape")
 
     def __init__(self) -> None:
         self.below: dict[int, _Node] = {}
         self.shape: tuple[int, ...] | None = None
+        self.first: frozenset[str] = frozenset()
+
+
+_DIGITS: Final = "0123456789"
 
 
 class Shapes:
@@ -57,13 +73,15 @@ class Shapes:
 
     __slots__ = ("root",)
 
-    def __init__(self, shapes: Iterable[tuple[int, ...]]) -> None:
+    def __init__(self, shapes: Iterable[tuple[int, ...] | Shape]) -> None:
         self.root = _Node()
-        for shape in shapes:
+        for wanted in shapes:
+            groups, first = wanted if isinstance(wanted, Shape) else (wanted, _DIGITS)
             node = self.root
-            for length in shape:
+            for length in groups:
                 node = node.below.setdefault(length, _Node())
-            node.shape = shape
+            node.shape = groups
+            node.first |= frozenset(first)
 
 
 class Numbers:
@@ -83,49 +101,74 @@ class Numbers:
                 number = Number(start, end, raw, raw, shape)
                 self.chains.append(number)
                 node = root.get(end - start)
-                if node is not None and node.shape is not None:
+                if node is not None and node.shape is not None and raw[0] in node.first:
                     self.by_shape.setdefault(shape, []).append(number)
             else:
                 self._windows(start, raw, root)
 
     def _windows(self, start: int, raw: str, root: dict[int, _Node]) -> None:
-        groups = [(match.start(), match.end(), match[0]) for match in _GROUP.finditer(raw)]
-        self.chains.append(
-            Number(
-                start,
-                start + len(raw),
-                raw,
-                "".join([group[2] for group in groups]),
-                tuple([group[1] - group[0] for group in groups]),
-            )
-        )
+        pieces = _SPLIT.split(raw)  # "", digits, gap, digits, …, ""
+        groups = pieces[1::2]
+        places = list(accumulate(map(len, pieces), initial=start))  # where each piece begins
+        lengths = list(map(len, groups))
+        self.chains.append(Number(start, start + len(raw), raw, "".join(groups), tuple(lengths)))
         by_shape = self.by_shape
         count = len(groups)
         for first in range(count):
-            below = root
-            last = first
-            while last < count:
-                group = groups[last]
-                node = below.get(group[1] - group[0])
-                if node is None:
-                    break
-                last += 1
-                if node.shape is not None:
-                    begin = groups[first][0]
+            node = root.get(lengths[first])
+            last = first + 1
+            while node is not None:
+                if node.shape is not None and groups[first][0] in node.first:
                     window = Number(
-                        start + begin,
-                        start + group[1],
-                        raw[begin : group[1]],
-                        "".join([groups[index][2] for index in range(first, last)]),
+                        places[2 * first + 1],
+                        places[2 * last],
+                        "".join(pieces[2 * first + 1 : 2 * last]),
+                        "".join(groups[first:last]),
                         node.shape,
                     )
                     by_shape.setdefault(node.shape, []).append(window)
-                below = node.below
+                if last == count:
+                    break
+                node = node.below.get(lengths[last])
+                last += 1
 
-    def of(self, shapes: Iterable[tuple[int, ...]]) -> list[Number]:
+    def of(self, shapes: Iterable[tuple[int, ...] | Shape]) -> list[Number]:
         found: list[Number] = []
         for shape in shapes:
-            windows = self.by_shape.get(shape)
+            windows = self.by_shape.get(shape.groups if isinstance(shape, Shape) else shape)
             if windows:
                 found += windows
         return found
+
+
+def stretches(chain: Number, fewest: int, most: int) -> Iterator[Number]:
+    """The parts of a chain that could be one number of so many digits, however grouped: those without a space, then all of it.
+
+    For kinds that are believed only beside a label, and so need no shape.
+    """
+    if chain.solid:
+        if fewest <= len(chain.digits) <= most:
+            yield chain
+        return
+    pieces = _SPLIT.split(chain.raw)
+    places = list(accumulate(map(len, pieces), initial=chain.start))
+    first, count, spaced = 1, len(pieces) - 1, 0
+    for index in range(1, count, 2):
+        gap = pieces[index + 1]
+        if index + 2 > count or not gap or gap.isspace() or "\n" in gap:
+            spaced += index + 2 <= count
+            if index - first <= 2 * most:
+                yield from _stretch(pieces, places, slice(first, index + 1), range(fewest, most + 1))
+            first = index + 2
+    if spaced and len(chain.shape) <= _SPACED_GROUPS:
+        yield from _stretch(pieces, places, slice(1, count), range(fewest, most + 1))
+
+
+def _stretch(pieces: list[str], places: list[int], of: slice, lengths: range) -> Iterator[Number]:
+    inside = pieces[of]
+    groups = inside[::2]
+    digits = "".join(groups)
+    if len(digits) in lengths:
+        start = places[of.start]
+        raw = "".join(inside)
+        yield Number(start, start + len(raw), raw, digits, tuple(map(len, groups)))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from policies.candidates import Shape
 from policies.page import Page
 
 Band = Literal["block", "mask", "warn"]
@@ -58,6 +59,6 @@ class Detector(Protocol):
     @property
     def words(self) -> Mapping[str, Sequence[str]]: ...
     @property
-    def shapes(self) -> Sequence[tuple[int, ...]]: ...
+    def shapes(self) -> Sequence[tuple[int, ...] | Shape]: ...
 
     def detect(self, page: Page, /) -> Iterable[Match]: ...

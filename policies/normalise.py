@@ -71,6 +71,18 @@ class _Table(dict[int, str]):
 
 _TABLE: Final = _Table()
 
+
+class _Singles(dict[int, str]):
+    """The same, for what stands for exactly one character; everything else stays for the second pass."""
+
+    def __missing__(self, code: int) -> str:
+        value = _TABLE[code]
+        self[code] = value if len(value) == 1 and not unicodedata.combining(value) else chr(code)
+        return self[code]
+
+
+_SINGLES: Final = _Singles()
+
 #: A run of plain text · a syllable in pieces · a character with marks on it · anything else unusual.
 _PIECES: Final = re.compile(
     f"(?P<plain>[{_PLAIN}]+(?![\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f\u1160-\u11ff]))"
@@ -79,6 +91,10 @@ _PIECES: Final = re.compile(
     "|(?P<one>.)",
     re.S,
 )
+
+
+#: Marks and pieces of syllables belong to the character before them, which must therefore stay as it is.
+_MARKED: Final = re.compile("[\u0300-\u036f\u1100-\u11ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 
 class View:
@@ -115,9 +131,9 @@ class View:
         return position if self._starts is None else max(bisect_right(self._starts, position) - 1, 0)
 
     @property
-    def is_original(self) -> bool:
-        """Whether the view reads the same as what was given."""
-        return self._starts is None and self.text == self.original
+    def is_plain(self) -> bool:
+        """Whether every character of the view is of the plain ones: no other script, nothing put together."""
+        return self._starts is None
 
     def rewritten(self, text: str, kind: ViewKind, starts: Sequence[int], ends: Sequence[int]) -> View:
         """A view of this view: `starts` and `ends` are positions here and become positions in the same original."""
@@ -136,6 +152,10 @@ def normalise(text: str) -> View:
         plain = plain.replace(char, stands_for)
     if _UNUSUAL.search(plain) is None:
         return View(text, plain)
+    if _MARKED.search(plain) is None:
+        plain = plain.translate(_SINGLES)
+        if _UNUSUAL.search(plain) is None:
+            return View(text, plain)
     table = _TABLE
     pieces: list[str] = []
     starts: list[int] = []

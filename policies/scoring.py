@@ -29,7 +29,19 @@ NEGATIVE_WORDS: Final = listed(
     "request_id, txid, transaction, order_id, order_no, item_id, product"
 )
 #: The kinds whose labels stand before numbers; the nearest of them tells what a number is.
-NUMBERED: Final = ("RRN", "FRN", "PHONE", "CARD", "ACCOUNT", "BRN", "CORP", "NHIS", "DRIVER_LICENSE", "PASSPORT", "BIRTHDATE")
+NUMBERED: Final = (
+    "RRN",
+    "FRN",
+    "PHONE",
+    "CARD",
+    "ACCOUNT",
+    "BRN",
+    "CORP",
+    "NHIS",
+    "DRIVER_LICENSE",
+    "PASSPORT",
+    "BIRTHDATE",
+)
 
 #: What follows an amount.
 UNITS: Final = (
@@ -85,14 +97,17 @@ def match(
 ) -> Match:
     """Adds up. `label` is what `labelled` said."""
     score = base
-    evidence: list[str] = []
-    for says, name, weight in (
-        (checksum, "checksum", CHECKSUM),
-        (label is not None, label or "", LABEL),
-        (neighbour, "neighbour", NEIGHBOUR),
-        (negative, "negative label", -NEGATIVE),
-    ):
-        if says:
-            score += weight
-            evidence.append(name)
-    return Match(kind, start, end, round(min(max(score, 0.0), 1.0), 3), rule, tuple(evidence))
+    evidence: tuple[str, ...] = ()
+    if checksum:
+        score += CHECKSUM
+        evidence = ("checksum",)
+    if label is not None:
+        score += LABEL
+        evidence += (label,)
+    if neighbour:
+        score += NEIGHBOUR
+        evidence += ("neighbour",)
+    if negative:
+        score -= NEGATIVE
+        evidence += ("negative label",)
+    return Match(kind, start, end, min(max(score, 0.0), 1.0), rule, evidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date
+from operator import mul
 from typing import Final
 
 from policies.candidates import Number
@@ -56,7 +57,7 @@ def born(digits: str, today: date) -> date | None:
 
 
 def weighted(digits: str) -> int:
-    return sum(int(digit) * weight for digit, weight in zip(digits, _WEIGHTS, strict=False)) % 11
+    return sum(map(mul, map(int, digits), _WEIGHTS)) % 11
 
 
 def dated(page: Page) -> Iterable[tuple[Number, str]]:

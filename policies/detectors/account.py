@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
-from policies.candidates import Number
+from policies.candidates import Number, stretches
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -45,7 +45,6 @@ _KNOWN: Final = frozenset(
 _TELEPHONE: Final = re.compile(r"0(?:1[016789]|2|[3-6][1-5]|70|50[2-8])[0-9]{7,9}")
 _DATE: Final = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 _PLAIN: Final = frozenset({"계좌", "계좌번호", "통장번호", "가상계좌", "환급계좌", "급여계좌", "입금계좌"})
-_GROUP: Final = re.compile(r"[0-9]+")
 #: Right of a number, a bank or the holder's label may stand this far.
 _AFTER: Final = 8
 
@@ -84,7 +83,7 @@ class Account:
         if not (page.has(KIND) or page.has(_BANK)):
             return
         for chain in page.chains:
-            for number in _readings(chain):
+            for number in stretches(chain, 10, 14):
                 found = self._judge(page, number)
                 if found is not None:
                     yield found
@@ -141,34 +140,6 @@ class Account:
             ):
                 return page.text[word.end : word.end + 2] not in {"나무", "잎"}
         return False
-
-
-def _readings(chain: Number) -> Iterable[Number]:
-    """The stretches of a chain that could be one account: those without a space in them, then all of it."""
-    if chain.solid:
-        if 10 <= len(chain.digits) <= 14:
-            yield chain
-        return
-    groups = list(_GROUP.finditer(chain.raw))
-    first = 0
-    spaced = 0
-    for index in range(len(groups)):
-        last = index == len(groups) - 1
-        gap = "" if last else chain.raw[groups[index].end() : groups[index + 1].start()]
-        if last or (gap.strip() == "" or "\n" in gap):
-            spaced += not last
-            yield from _window(chain, groups, first, index)
-            first = index + 1
-    if spaced and len(groups) <= 5:
-        yield from _window(chain, groups, 0, len(groups) - 1)
-
-
-def _window(chain: Number, groups: list[re.Match[str]], first: int, last: int) -> Iterable[Number]:
-    start, end = groups[first].start(), groups[last].end()
-    parts = [group[0] for group in groups[first : last + 1]]
-    digits = "".join(parts)
-    if 10 <= len(digits) <= 14:
-        yield Number(chain.start + start, chain.start + end, chain.raw[start:end], digits, tuple(map(len, parts)))
 
 
 detector: Final = Account()

@@ -47,7 +47,7 @@ _DATE: Final = re.compile(
     r")(?![0-9])"
 )
 #: From a label to its date there is no other number and no end of the line.
-_LEAD: Final = re.compile(r"[^0-9\n]{0,20}(?:\n[^0-9\n]{0,4})?")
+_LEAD: Final = re.compile(r"[^0-9\n]{0,20}+(?:\n[^0-9\n]{0,4}+)?")
 _SUFFIX: Final = re.compile(r"\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계)")
 
 EXAMPLES: Final = (
@@ -83,7 +83,7 @@ class Birthdate:
         if not (page.has(KIND) or page.has(_BORN)):
             return
         seen: set[int] = set()
-        for word in page.words(KIND):
+        for word in page.labels(KIND):
             lead = _LEAD.match(page.text, word.end)
             found = _DATE.match(page.text, lead.end()) if lead is not None else None
             if found is not None and found.start() not in seen and _real(found, page.today):

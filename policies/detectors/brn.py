@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
+from policies.candidates import Shape
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -23,7 +24,7 @@ LABELS: Final = listed(
 
 _WEIGHTS: Final = (1, 3, 7, 1, 3, 7, 1, 3, 5)
 _GROUPED: Final = (3, 2, 5)
-SHAPES: Final = (_GROUPED, (10,), (5, 5), (3, 7))
+SHAPES: Final = tuple(Shape(groups, "123456789") for groups in (_GROUPED, (10,), (5, 5), (3, 7)))
 
 EXAMPLES: Final = (
     ("사업자등록번호 124-81-00998", "124-81-00998"),
@@ -47,7 +48,7 @@ class BusinessNumber:
     name: str = "brn"
     kind: str = KIND
     words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS})
-    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    shapes: tuple[Shape, ...] = SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         expected = page.has(KIND)

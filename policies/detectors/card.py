@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
+from policies.candidates import Shape
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -23,9 +24,12 @@ LABELS: Final = listed(
 
 #: As cards are embossed.
 USUAL: Final = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3))
-SHAPES: Final = (
-    *USUAL, (16,), (15,), (14,), (19,), (8, 8), (4, 12), (6, 10), (4, 4, 8), (8, 4, 4), (4, 8, 4), (6, 6, 4),
-    (5, 5, 6), (4, 4, 4, 2, 2),
+SHAPES: Final = tuple(
+    Shape(groups, "234569")
+    for groups in (
+        *USUAL, (16,), (15,), (14,), (19,), (8, 8), (4, 12), (6, 10), (4, 4, 8), (8, 4, 4), (4, 8, 4), (6, 6, 4),
+        (5, 5, 6), (4, 4, 4, 2, 2),
+    )
 )  # fmt: skip
 
 EXAMPLES: Final = (
@@ -53,7 +57,7 @@ class Card:
     name: str = "card"
     kind: str = KIND
     words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS})
-    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    shapes: tuple[Shape, ...] = SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         for number in page.numbers(SHAPES):
@@ -94,12 +98,12 @@ def issued(digits: str) -> bool:
     return first == "2" and length == 16 and "2221" <= digits[:4] <= "2720"
 
 
-_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_DOUBLED: Final = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
 
 
 def luhn(digits: str) -> bool:
-    values = [int(digit) for digit in reversed(digits)]
-    return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
+    odd = sum(map(int, digits[-1::-2]))
+    return (odd + sum([_DOUBLED[digit] for digit in digits[-2::-2]])) % 10 == 0
 
 
 detector: Final = Card()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
-from policies.candidates import Number
+from policies.candidates import Number, Shape, stretches
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -30,21 +30,8 @@ _NAMED: Final = re.compile(
 _REGIONS: Final = frozenset([*map(str, range(11, 27)), "28"])
 _GROUPED: Final = (2, 2, 6, 2)
 _OLD: Final = (2, 6, 2)
-SHAPES: Final = (
-    _GROUPED,
-    _OLD,
-    (12,),
-    (2, 10),
-    (4, 6, 2),
-    (2, 2, 8),
-    (2, 8, 2),
-    (4, 8),
-    (2, 2, 4, 4),
-    (4, 4, 4),
-    (10,),
-    (2, 2, 3, 3, 2),
-)
-_WITHOUT_REGION: Final = frozenset({_OLD, (10,)})
+SHAPES: Final = (Shape(_GROUPED, "12"), _OLD)
+_WITHOUT_REGION: Final = 10  #: digits
 
 EXAMPLES: Final = (
     ("운전면허 11-12-345678-90", "11-12-345678-90"),
@@ -71,21 +58,31 @@ class DriverLicense:
     name: str = "driver_license"
     kind: str = KIND
     words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS})
-    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    shapes: tuple[Shape | tuple[int, ...], ...] = SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         expected = page.has(KIND)
-        for number in page.numbers(SHAPES if expected else (_GROUPED, _OLD)):
+        seen = set()
+        for number in page.numbers(SHAPES):
             found = self._judge(page, number, expected)
             if found is not None:
+                seen.add(number.start)
                 yield found
+        if expected:
+            for chain in page.chains:
+                for number in stretches(chain, 10, 12):
+                    if number.start not in seen and len(number.digits) != 11:
+                        found = self._judge(page, number, expected)
+                        if found is not None:
+                            yield found
+                            break
 
     def _judge(self, page: Page, number: Number, expected: bool) -> Match | None:
         label = None
         if expected and page.nearest(scoring.NUMBERED, number.start) in {None, KIND}:
             label = scoring.labelled(page, KIND, number.start)
         start, base = number.start, 0.5
-        if number.shape in _WITHOUT_REGION:
+        if len(number.digits) == _WITHOUT_REGION:
             named = _NAMED.search(page.text, max(number.start - 6, 0), number.start)
             if named is None:
                 return None

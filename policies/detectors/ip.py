@@ -25,8 +25,12 @@ LABELS: Final = listed(
 _VERSION: Final = re.compile(r"(?:버전|버젼|판|version|ver\.?|v|release|build|릴리스|펌웨어|제)[ :=]?[ ]?\Z", re.I)
 _PARAGRAPH: Final = re.compile(r"[ ]?(?:항|조|호|절|장|버전|판)")
 
-_V4: Final = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9]|\.[0-9])")
-_V6: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![0-9A-Za-z:])")
+#: Both begin with a set of characters, so that the search skips what cannot begin an address.
+_V4: Final = re.compile(r"[0-9][0-9]{0,2}\.[0-9][0-9]{0,2}\.[0-9][0-9]{0,2}\.[0-9][0-9]{0,2}(?![0-9]|\.[0-9])")
+_V6: Final = re.compile(r"[0-9A-Fa-f:][0-9A-Fa-f:]{3,}+")
+_LONGEST_V6: Final = 39
+_LETTER: Final = re.compile(r"[0-9A-Za-z:.]")
+_INSIDE: Final = frozenset("0123456789.")
 #: Name servers anybody may ask.
 _PUBLIC: Final = frozenset(
     listed(
@@ -68,10 +72,16 @@ class Ip:
     def detect(self, page: Page, /) -> Iterable[Match]:
         if "." in page.text:
             for found in _V4.finditer(page.text):
-                yield from self._judge(page, found, four=True)
-        if page.text.count(":") > 1:
+                if page.text[found.start() - 1 : found.start()] not in _INSIDE:
+                    yield from self._judge(page, found, four=True)
+        if "::" in page.text or page.text.count(":") > 6:
             for found in _V6.finditer(page.text):
-                if sum(char.isdigit() for char in found[0]) > 2 and ("::" in found[0] or found[0].count(":") == 7):
+                colons = found[0].count(":")
+                if colons < 2 or len(found[0]) > _LONGEST_V6 or not ("::" in found[0] or colons == 7):
+                    continue
+                if _LETTER.match(page.text[found.start() - 1 : found.start()]) or _LETTER.match(page.text, found.end()):
+                    continue
+                if sum(char.isdigit() for char in found[0]) > 2:
                     yield from self._judge(page, found, four=False)
 
     def _judge(self, page: Page, found: re.Match[str], *, four: bool) -> Iterable[Match]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
+from policies.candidates import stretches
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -16,7 +17,7 @@ LABELS: Final = listed(
     "건강보험증번호, 건강보험증, 건강보험 증번호, 건보증번호, 건보증, 보험증번호, 보험증, 증번호, 건강보험번호, "
     "건강보험, 피부양자, nhis, health insurance"
 )
-SHAPES: Final = ((11,), (1, 10), (1, 5, 5), (1, 4, 6), (3, 4, 4), (4, 4, 3), (2, 9), (5, 6), (4, 7))
+
 
 EXAMPLES: Final = (
     ("건강보험증 번호 7-1234567890", "7-1234567890"),
@@ -37,12 +38,12 @@ class HealthInsurance:
     name: str = "nhis"
     kind: str = KIND
     words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS})
-    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         if not page.has(KIND):
             return
-        for number in page.numbers(SHAPES):
+        for number in (stretch for chain in page.chains for stretch in stretches(chain, 11, 11)):
             if number.digits[0] == "0" or page.embedded(number):
                 continue
             if page.nearest(scoring.NUMBERED, number.start) not in {None, KIND}:

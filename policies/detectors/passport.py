@@ -19,12 +19,14 @@ KIND: Final = "PASSPORT"
 
 LABELS: Final = listed("여권번호, 여권 번호, 여권, passport, passport no, passport_no, passportno, 여권no")
 
-_NEW: Final = re.compile(r"(?<![0-9A-Za-z])[MSRGDO][0-9]{3}[A-Z][0-9]{4}(?![0-9A-Za-z])")
+#: Begins with a set of characters, so that the search skips to the next of them; what stands before is looked at afterwards.
+_NEW: Final = re.compile(r"[MSRGDO][0-9]{3}[A-Z][0-9]{4}(?![0-9A-Za-z])")
 #: Any country's, and with marks between: right only behind a label.
 _ANY: Final = re.compile(
     r"(?<![0-9A-Za-z])(?:[A-Za-z][ \-]?[0-9]{3}[ \-]?[A-Za-z][ \-]?[0-9]{4}|[A-Za-z]{1,2}[ \-.]?[0-9]{3,4}[ \-.]?[0-9]{3,4})"
     r"(?![0-9A-Za-z])"
 )
+_TOKEN: Final = re.compile(r"[0-9A-Za-z]")
 #: From a label to its value.
 _NEXT: Final = re.compile(r"[^\n]{0,20}?(?:\n[ \t]{0,8})?(?=(?<![0-9A-Za-z])[A-Za-z]{1,2}[ \-.]?[0-9]{3})")
 
@@ -58,14 +60,14 @@ class Passport:
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         labelled: set[int] = set()
-        for word in page.words(KIND):
+        for word in page.labels(KIND):
             gap = _NEXT.match(page.text, word.end)
             value = _ANY.match(page.text, gap.end()) if gap is not None else None
             if value is not None and value.start() not in labelled:
                 labelled.add(value.start())
                 yield scoring.match(KIND, value.start(), value.end(), 0.45, "passport", label="label")
         for value in _NEW.finditer(page.text):
-            if value.start() not in labelled:
+            if value.start() not in labelled and not _TOKEN.match(page.text[value.start() - 1 : value.start()]):
                 column = "column" if page.heads(KIND, value.start()) else None
                 negative = scoring.denied(page, value.start(), value.end(), KIND)
                 yield scoring.match(

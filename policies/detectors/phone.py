@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policies import scoring
-from policies.candidates import Number
+from policies.candidates import Number, Shape
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -43,14 +43,21 @@ _LANDLINE: Final = re.compile(r"0(?:2[1-9][0-9]{6,7}|(?:3[1-3]|4[1-4]|5[1-5]|6[1
 #: Passed on to somebody's own phone, and made to hide it: no longer than a mobile's secret, but somebody's.
 _FORWARDED: Final = re.compile(r"050[2-8][0-9]{7,8}")
 
-SHAPES: Final = (
+#: From 0 inside the country; from 82, or 0082, abroad. The odd ones are digits put apart to hide them.
+_HOME: Final = (
     (11,), (10,), (9,), (12,), (3, 4, 4), (3, 3, 4), (3, 8), (3, 7), (7, 4), (6, 4), (2, 3, 4), (2, 4, 4), (2, 8),
-    (2, 7), (4, 4, 4), (4, 3, 4), (4, 8), (4, 7), (2, 2, 4, 4), (2, 2, 3, 4), (2, 1, 4, 4), (2, 1, 3, 4),
-    (2, 3, 4, 4), (2, 3, 3, 4), (2, 2, 8), (2, 10), (2, 9), (2, 11), (13,), (14,), (2, 6, 4), (3, 2, 2, 4),
-    (3, 4, 2, 2), (3, 2, 2, 2, 2), (3, 2, 6), (3, 6, 2), (3, 5, 3), (5, 6), (3, 1, 3, 4), (1, 2, 4, 4),
-    (4, 2, 4, 4), (4, 1, 4, 4), (2, 1, 8), (3, 2, 4, 4), (2, 1, 2, 4, 4), (2, 2, 1, 4, 4), (5, 2, 4, 4),
-    (5, 4, 4), (6, 4, 4), (4, 4, 3), (3, 3, 5), (5, 3, 3), (6, 5),
+    (2, 7), (4, 4, 4), (4, 3, 4), (4, 8), (4, 7), (3, 2, 2, 4), (3, 4, 2, 2), (3, 2, 2, 2, 2), (3, 2, 6), (3, 6, 2),
+    (3, 5, 3), (5, 6), (3, 1, 3, 4), (4, 4, 3), (3, 3, 5), (5, 3, 3), (6, 5), (2, 1, 4, 4), (2, 5, 4),
 )  # fmt: skip
+_ABROAD_SHAPES: Final = (
+    (12,), (11,), (13,), (14,), (2, 2, 4, 4), (2, 2, 3, 4), (2, 1, 4, 4), (2, 1, 3, 4), (2, 3, 4, 4), (2, 3, 3, 4),
+    (2, 2, 8), (2, 10), (2, 9), (2, 11), (2, 6, 4), (4, 4, 4), (4, 3, 4), (3, 4, 4), (4, 8), (2, 1, 8), (2, 1, 2, 4, 4),
+    (4, 2, 4, 4), (4, 1, 4, 4), (5, 4, 4), (6, 4, 4),
+)  # fmt: skip
+SHAPES: Final = (
+    *(Shape(groups, "0") for groups in _HOME if groups not in _ABROAD_SHAPES),
+    *(Shape(groups, "08") for groups in _ABROAD_SHAPES),
+)
 _LOCAL: Final = frozenset({(3, 4, 4), (3, 3, 4), (2, 3, 4), (2, 4, 4), (4, 4, 4), (4, 3, 4)})
 
 EXAMPLES: Final = (
@@ -97,7 +104,7 @@ class Phone:
     words: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {KIND: LABELS, _ROLE_WEAK: WEAK, _ROLE_PERSON: PERSON}
     )
-    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    shapes: tuple[Shape, ...] = SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         for number in page.numbers(SHAPES):

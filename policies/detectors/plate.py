@@ -23,11 +23,14 @@ LABELS: Final = listed(
     "운행, plate, license plate, vehicle, car_no, 소유차"
 )
 _REGION: Final = "서울|부산|대구|인천|광주|대전|울산|세종|경기|강원|충북|충남|전북|전남|경북|경남|제주"
-_PLATE: Final = re.compile(
-    rf"(?<![0-9])(?:(?P<region>{_REGION})[ ]?)?(?P<head>[0-9]{{1,3}})(?P<open>[ \-]?)"
-    r"(?P<syllable>[가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호국합육해공외영준협대])"
-    r"(?P<gap>[ \-]?)(?P<tail>[0-9]{4})(?![0-9])"
+_SYLLABLES: Final = (
+    "가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호국합육해공외영준협대"
 )
+#: Begins with a set of characters, so that the search skips to the next digit.
+_PLATE: Final = re.compile(
+    rf"(?P<head>[0-9][0-9]{{0,2}})(?P<open>[ \-]?)(?P<syllable>[{_SYLLABLES}])(?P<gap>[ \-]?)(?P<tail>[0-9]{{4}})(?![0-9])"
+)
+_BEFORE_HEAD: Final = re.compile(rf"(?:{_REGION})[ ]?\Z")
 #: Syllables that also count or name something: hours, degrees, weeks, articles, copies, units.
 _COUNTERS: Final = frozenset("도주조부호대서수보사로가고나하구회오")
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
@@ -72,8 +75,13 @@ class Plate:
                 yield match
 
     def _judge(self, page: Page, found: re.Match[str]) -> Match | None:
-        region, head, syllable, tail = found["region"], found["head"], found["syllable"], found["tail"]
+        head, syllable, tail = found["head"], found["syllable"], found["tail"]
         start, end = found.span()
+        if page.text[start - 1 : start].isdigit():
+            return None
+        region = _BEFORE_HEAD.search(page.text, max(start - 3, 0), start)
+        if region is not None:
+            start = region.start()
         if tail < "0100" or (len(head) == 1 and not region) or head in {"00", "000"}:
             return None
         text = page.text

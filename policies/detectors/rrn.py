@@ -33,7 +33,7 @@ OLDEST: Final = 1910
 
 #: Six digits, whatever a form or a record puts between, seven digits: only right behind a label.
 _FILLED: Final = re.compile(
-    r"[^0-9\n]{0,24}\n?[^0-9\n]{0,8}(?P<front>[0-9]{6})[^0-9]{1,16}?(?P<back>[0-9]{7})(?![0-9])"
+    r"[^0-9\n]{0,24}+\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})[^0-9]{1,16}+(?P<back>[0-9]{7})(?![0-9])"
 )
 
 EXAMPLES: Final = (
@@ -107,7 +107,7 @@ class ResidentNumber:
         )
 
     def _filled(self, page: Page) -> Iterable[Match]:
-        for word in page.words(KIND):
+        for word in page.labels(KIND):
             found = _FILLED.match(page.text, word.end)
             if found is None or found["back"][0] not in "123490":
                 continue
