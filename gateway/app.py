@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
 from gateway.api import files as files_api
-from gateway.api import health, me, session, start
+from gateway.api import health, me, policy_check, session, start
 from gateway.api.embeddings import embeddings
 from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
@@ -180,6 +180,7 @@ class App:
         pages.include_router(
             session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
         )
+        pages.include_router(policy_check.router(self.authenticator, self.worlds.world, clock=self.clock))
         standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)
         pages.include_router(files_api.router(self.authenticator, self.files, settings.attachments, settings.zone))
         name = settings.organisation.name

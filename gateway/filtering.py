@@ -35,6 +35,7 @@ from policies.detectors import DETECTORS
 from policies.detectors.classmark import grade_of, variant_of
 from policies.engine import Part, Scanner
 from policies.masking import HINT, Span, Vault, conversation_key, mask
+from policies.rules.actions import UNMASKABLE
 from policies.rules.data_grade import detected_grade
 from policies.subject import Exemption, Subject, Tightening
 
@@ -52,7 +53,9 @@ _LABELLED: Final = 2_000
 _NOT_SHOWN: Final = "[[검사할 수 없어 제외된 내용]]"
 _WITHHELD: Final = "[[보안 표시가 있어 제외된 내용]]"
 
-_LEAVES: Final = frozenset({"allow", "warn", "mask"})
+_LEAVES: Final[frozenset[Action]] = frozenset({"allow", "warn", "mask"})
+_MASKED: Final[frozenset[Action]] = frozenset({"mask"})
+_TAKEN_OUT: Final[frozenset[Action]] = frozenset({"mask", "route_local", "block"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +371,29 @@ class Screening:
         """Findings with a JSON pointer for their place. A name a caller made up that is itself a finding reads `*`."""
         return tuple(replace(finding, part=self._pointer(finding.part)) for finding in findings)
 
-    def masked_values(self, decision: Decision) -> dict[Path, Any]:
-        """What stands where after masking: path → new value."""
-        return self._values(decision, self._filters.vault(self._asker.user))
+    def checked(self, accepts: Grade, destination: Destination) -> tuple[Decision, Mapping[str, Any] | None]:
+        """What would become of it at one place, and a body that could go there instead: None where this one could, or none can.
+
+        Whoever only asks may take out what would be refused as well; the same text without it is another request.
+        """
+        decision, self._withheld = self.decision(accepts, destination)
+        shown = replace(decision, findings=self.shown(decision.findings))
+        if decision.action in ("allow", "warn") or not self._may_be_mended(decision, accepts, destination):
+            return shown, None
+        values = self._values(decision, self._filters.vault(self._asker.user), _TAKEN_OUT)
+        return shown, replaced(self._reading.body, values)
+
+    def _may_be_mended(self, decision: Decision, accepts: Grade, destination: Destination) -> bool:
+        """Whether taking out what was found would be enough."""
+        if self._reading.failed or self._ask((), accepts, destination).action not in _LEAVES:
+            return False
+        stays = [finding for finding in decision.findings if finding.action not in _LEAVES]
+        return all(
+            finding.kind not in UNMASKABLE
+            and isinstance(place := self._reading.places[int(finding.part)], Leaf)
+            and place.maskable
+            for finding in stays
+        )
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -452,14 +475,15 @@ class Screening:
             return Decision(on_error, "filters:error")
         return self._ask((), accepts, destination)
 
-    def _values(self, decision: Decision, vault: Vault) -> dict[Path, Any]:
+    def _values(self, decision: Decision, vault: Vault, taken_out: frozenset[Action] = _MASKED) -> dict[Path, Any]:
+        """What stands where after masking: path → new value."""
         places = self._reading.places
         spans: dict[int, list[Span]] = {}
         values: dict[Path, Any] = {}
         for finding in decision.findings:
             number = int(finding.part)
             place = places[number]
-            if finding.action != "mask" or _history(place) in self._withheld:
+            if finding.action not in taken_out or (self._withheld and _history(place) in self._withheld):
                 continue
             if isinstance(place, Leaf):
                 spans.setdefault(number, []).append(Span(finding.kind, finding.start, finding.end))

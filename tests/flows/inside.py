@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gateway.database import open_engine, reading
 from gateway.directory.directory import Directory
 from gateway.directory.ids import now_us, uuid7
 from gateway.settings import load_settings
+from policies.detector import Detector
 
 KIM = "kim@inside.example"
 BY = Actor("os:tester", "cli")
@@ -74,12 +75,13 @@ async def opened(
     *,
     prices: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
+    detectors: Sequence[Detector] = (),
 ) -> AsyncIterator[Inside]:
     """A gateway over `config` in `folder`, which is made; `migrated` is an empty SQLite ledger to copy.
 
-    `prices`: file name → text of a further price file.
+    `prices`: file name → text of a further price file. `detectors`: a site's own, beside those that ship.
     """
-    app, key = _founded(folder, migrated, config, prices or {}, env or {})
+    app, key = _founded(folder, migrated, config, prices or {}, env or {}, detectors=detectors)
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app),
         base_url="http://haechi.test",
@@ -91,7 +93,13 @@ async def opened(
 
 
 def _founded(
-    folder: Path, migrated: Path, config: Mapping[str, Any], prices: Mapping[str, str], env: Mapping[str, str]
+    folder: Path,
+    migrated: Path,
+    config: Mapping[str, Any],
+    prices: Mapping[str, str],
+    env: Mapping[str, str],
+    *,
+    detectors: Sequence[Detector],
 ) -> tuple[App, str]:
     (folder / "prices").mkdir(parents=True, exist_ok=True)
     shutil.copy(migrated, folder / "ledger.db")
@@ -105,4 +113,4 @@ def _founded(
     directory = Directory(engine, settings.secrets.pepper.get_secret_value(), now_us, uuid7)
     directory.add_department("CITY", "데모시", by=BY)
     directory.add_user(KIM, "CITY", ["staff"], by=BY)
-    return build_app(settings, engine=engine), directory.create_key(KIM, by=BY).key
+    return build_app(settings, engine=engine, detectors=detectors), directory.create_key(KIM, by=BY).key
