@@ -91,13 +91,13 @@ def _understood(raw: bytes, world: World) -> tuple[dict[str, Any], str | None, b
     if unknown:
         name = min(unknown)[:64]
         raise BadRequest(
-            f"Unrecognized argument: {name}. Remove it. 알 수 없는 항목입니다: {name}", code="unknown_parameter", param=name
+            f"Unrecognized argument: {name}. Remove it. 알 수 없는 항목입니다: {name}",
+            code="unknown_parameter",
+            param=name,
         )
     model = given.get("model")
     if model is not None and not isinstance(model, str):
-        raise BadRequest(
-            "model is the name of a model. model은 모델 이름입니다.", code="invalid_type", param="model"
-        )
+        raise BadRequest("model is the name of a model. model은 모델 이름입니다.", code="invalid_type", param="model")
     text, messages = given.get("text"), given.get("messages")
     if (text is None) == (messages is None) or not isinstance(text, str | None):
         raise BadRequest(
@@ -122,7 +122,14 @@ def _said(decision: Decision) -> dict[str, Any]:
     return {
         "action": decision.action,
         "findings": [
-            {"kind": f.kind, "part": f.part, "start": f.start, "end": f.end, "score": round(f.score, 3), "action": f.action}
+            {
+                "kind": f.kind,
+                "part": f.part,
+                "start": f.start,
+                "end": f.end,
+                "score": round(f.score, 3),
+                "action": f.action,
+            }
             for f in decision.findings
         ],
     }
