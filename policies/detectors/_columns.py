@@ -8,8 +8,9 @@ from typing import Final
 
 from policies.page import Page
 
-#: Lines below a head that are looked at; and how wide a line a person still made.
+#: Lines below a head and words that may be heads that are looked at; and how wide a line a person still made.
 _ROWS: Final = 5000
+_HEADS: Final = 4000
 _WIDEST: Final = 4000
 _RULE: Final = re.compile(r"[\s|:+=-]*")
 
@@ -24,7 +25,7 @@ def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, in
         return
     known = {head.lower() for head in heads}
     done: set[tuple[int, int]] = set()
-    for word in page.words(role):
+    for word in page.words(role)[:_HEADS]:
         head = _head(page, word.start, word.end)
         if head is None:
             continue

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import log2
 from typing import Any, Final
+
+from ahocorasick_rs import AhoCorasick
 
 from policies.detector import Match
 from policies.detectors._columns import cells
@@ -69,6 +72,9 @@ _KEY_LEAD: Final = re.compile(
     r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
 _KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{16,1024}")
+_LETTER: Final = re.compile(r"[A-Za-z]")
+_DIGIT: Final = re.compile(r"[0-9]")
+_STRONG_MARK: Final = re.compile(r"[!@#$%^&*+?~]")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SEGMENTS: Final = re.compile(r"[-_./~%=+]+")
 #: Labels that say little: what follows must look more like a key.
@@ -156,7 +162,7 @@ class Credential:
 
     def __init__(self, pack: Secrets) -> None:
         self._shapes = tuple((f"{KIND}:{shape.id}", shape, compiled(shape.regex)) for shape in pack.secrets)
-        self._stop_words = tuple(word.lower() for word in pack.stop_words)
+        self._stop_words = AhoCorasick([word.lower() for word in pack.stop_words])
         self._stop_values = frozenset(word.lower() for word in pack.stop_values)
         self.words: dict[str, tuple[str, ...]] = {
             _SHAPE: every_word(shape.keywords for shape in pack.secrets),
@@ -201,7 +207,7 @@ class Credential:
 
     def _stopped(self, value: str) -> bool:
         low = value.lower()
-        return low.strip("\"'`.,;:!?()[]{}") in self._stop_values or any(word in low for word in self._stop_words)
+        return low.strip("\"'`.,;:!?()[]{}") in self._stop_values or bool(self._stop_words.find_matches_as_indexes(low))
 
     def _userinfo(self, page: Page) -> Iterator[Match]:
         for word in page.words(_URL):
@@ -212,7 +218,7 @@ class Credential:
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
         done = 0
-        for word in page.words(_PASSWORD):
+        for word in page.labels(_PASSWORD):
             if word.end <= done:
                 continue
             label = page.lower[word.start : word.end]
@@ -270,10 +276,9 @@ class Credential:
             return 0
         if quoted and (_REFERENCE.match(value) or " " in value.strip()):
             return 0
-        letters = any(char.isalpha() for char in value)
-        digits = any(char.isdigit() for char in value)
-        marks = any(not char.isalnum() for char in value)
-        if letters and (digits or (marks and any(char in "!@#$%^&*+?~" for char in value))):
+        letters = _LETTER.search(value) is not None
+        digits = _DIGIT.search(value) is not None
+        if letters and (digits or _STRONG_MARK.search(value)):
             if not signed and (len(value) < 6 or not digits or (value[0].isupper() and value[1:].isdigit())):
                 return 0
             return 0.9 if len(value) >= 6 or signed else 0.6
@@ -294,7 +299,7 @@ class Credential:
         text = page.text
         done = 0
         for word in page.words(_KEY):
-            if word.end <= done:
+            if word.end <= done or page.lower.startswith(("key", "_key", " key", "-key", "token"), word.end):
                 continue
             label = page.lower[word.start : word.end]
             before = text[word.start - 1] if word.start else ""
@@ -305,8 +310,9 @@ class Credential:
                 continue
             found = _KEY_VALUE.match(text, lead.end())
             if found is None:
+                done = word.end  # of api_key and key, which end together, the longer comes first
                 continue
-            done = found.end()
+            done = max(found.end(), word.end)
             if (lead["sign"] is None and label in _WEAK_KEYS) or lead.end() == word.end:
                 continue
             value = found[0].rstrip(".-")
@@ -373,7 +379,7 @@ def _is_letter(char: str) -> bool:
 
 
 def _mixed(value: str) -> bool:
-    return any(char.isdigit() for char in value) and any(char.isalpha() for char in value)
+    return _DIGIT.search(value) is not None and _LETTER.search(value) is not None
 
 
 def _is_spoken(value: str) -> bool:
@@ -399,7 +405,8 @@ def _trimmed(value: str, before: str) -> str:
 def entropy(value: str) -> float:
     """Bits per character (Shannon)."""
     size = len(value)
-    return -sum((n := value.count(char)) / size * log2(n / size) for char in set(value)) if size else 0.0
+    counts = Counter(value).values()
+    return log2(size) - sum([n * log2(n) for n in counts]) / size if size else 0.0
 
 
 def of(pack: Any) -> Credential:
