@@ -165,13 +165,15 @@ class Filters:
         return self._chain.on_error
 
     def decide(self, subject: Subject) -> Decision:
-        """What the rules say; remembered where nothing was found, for then there is only the grade to look at."""
-        if subject.findings:
-            return self._chain.decide(subject)
-        key = (subject.grade, subject.accepts, subject.destination)
+        """What the rules say."""
+        return self._chain.decide(subject)
+
+    def clean(self, grade: Grade, accepts: Grade, destination: Destination) -> Decision:
+        """What they say where nothing was found: there is only the grade to look at, so it is remembered."""
+        key = (grade, accepts, destination)
         known = self._clean.get(key)
         if known is None:
-            known = self._clean[key] = self._chain.decide(subject)
+            known = self._clean[key] = self._chain.decide(Subject(grade, accepts, destination))
         return known
 
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -438,6 +440,8 @@ class Screening:
         return Decision("mask", everything.rule, (*gone, *without.findings)), withheld
 
     def _ask(self, findings: tuple[Found, ...], accepts: Grade, destination: Destination) -> Decision:
+        if not findings:
+            return self._filters.clean(self._grade, accepts, destination)
         decision = self._filters.decide(
             Subject(
                 self._grade,
@@ -445,9 +449,9 @@ class Screening:
                 destination,
                 findings,
                 self._asker.departments,
-                self._filters.exemptions() if findings else (),
+                self._filters.exemptions(),
                 self._now,
-                self._filters.tightenings() if findings else (),
+                self._filters.tightenings(),
             )
         )
         return self._firm(decision)
