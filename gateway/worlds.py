@@ -159,6 +159,7 @@ class Worlds:
             seconds=settings.policies.seconds,
             secret=settings.secrets.encryption_key.get_secret_value(),
             restore=settings.policies.restore,
+            output=settings.policies.output,
             exemptions=self._exemptions,
             tightenings=self._tightenings,
         )
