@@ -72,6 +72,7 @@ NEAR_MISSES: Final = (
     "서울특별시 강남구는 2025년 예산을 편성하였다",
     "경기도 성남시 분당구 일대의 교통량 조사",
     "서울특별시청(서울특별시 중구 세종대로 110)",
+    "시청 주소는 데모시 시청로 1이고 우편번호는 12345입니다",
     "장소: 서울시 마포구 월드컵북로 12 상암문화센터",
     "서울시 제도로 3년간 500명을 지원",
     "부산시 기준으로 10개소",
@@ -163,9 +164,11 @@ class PostalAddress:
         plain = _plain(found["road"] + found["number"])
         if plain in self._public or any(_plain(own) == plain for own in page.rules.addresses):
             return None, end
-        label = page.before(_LABEL, start, 16) is not None or page.heads(_LABEL, start)
+        word = page.before(_LABEL, start, 16)
+        office = word is not None and page.before(_VENUE, word.start, 3) is not None  # 시청 주소: the office's
+        label = (word is not None and not office) or page.heads(_LABEL, start)
         lives = not label and page.after(_LABEL, end, 10) is not None
-        venue = self._line_has(page, _VENUE, start, end)
+        venue = office or self._line_has(page, _VENUE, start, end)
         home = bool(unit and _UNIT.search(text, start, end)) or self._within(page, _HOME, start, end)
         score, why = 0.2, ["shape"]
         for says, name, weight in (

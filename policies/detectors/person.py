@@ -26,6 +26,8 @@ KIND: Final = "PERSON"
 _LABEL: Final = "PERSON"
 _LATIN: Final = "PERSON:latin"
 _HONORIFIC: Final = "PERSON:honorific"
+#: The role of the names of banks, which the detector of accounts asks for; without it no account is anybody's neighbour.
+_BANK: Final = "account:bank"
 _ABOUT_START: Final = "PERSON:about-start"
 _ABOUT_END: Final = "PERSON:about-end"
 
@@ -41,17 +43,22 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>[ ]{0,3})[\"'\[(*【]{0,3}"
 )
+_ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
 _SPACED: Final = re.compile(
     r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
 )
 _ABOUT: Final = re.compile(
-    r" ?[(\[,/] ?(?:(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*]))(?=[\s,)/\].:;·만0-9*-]|$|생)"
+    r" ?[(\[,/] ?(?:(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*]))(?=[\s,)/\].:;·만0-9*번-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}|\+82[- ]?1[0-9][- ]?[0-9]{3,4}[- ]?[0-9]{4})(?![0-9])"
 )
+_SENTENCE_ENDS: Final = ("입니다", "인데", "이라", "이에요", "이고", "이며", "이었", "이셨", "이세요", "라고", "라는")
 _OPENINGS: Final = tuple(
-    f"{mark}{blank}{word}" for mark in "([,/" for blank in ("", " ") for word in ("남", "여", "만", "생년월일", "주민")
+    f"{mark}{blank}{word}"
+    for mark in "([,/"
+    for blank in ("", " ")
+    for word in ("남", "여", "만 ", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
 )
 _CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
@@ -159,18 +166,27 @@ class PersonName:
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
         for word in page.labels(_LABEL):
-            lead = _LEAD.match(text, word.end)
-            if lead is None:
-                continue
-            signed = lead["sign"] is not None
-            if not signed and not lead["blank"] and lead["particle"] is None:
-                continue
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
-            at = lead.end()
-            end = self._name(text, at, sure=signed and "\n" not in lead["sign"])
-            if end is not None and at not in found:
-                found[at] = Match(KIND, at, end, _LABELLED, "person:label", ("label",))
+            at, end = self._after_label(text, word.end)
+            while end is not None:
+                found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
+                also = _ALSO.match(text, end)
+                if also is None:
+                    break
+                at = also.end()
+                end = self._name(text, at, sure=False)
+
+    def _after_label(self, text: str, at: int) -> tuple[int, int | None]:
+        """Where the name that a label announces begins and ends: 보호자(김서준), 성명(한글): 김서준, 신청인 김서준."""
+        if text[at : at + 1] == "(":
+            end = self._name(text, at + 1, sure=False)
+            if end is not None and text[end : end + 1] in (")", ",", "/", " "):
+                return at + 1, end
+        lead = _LEAD.match(text, at)
+        if lead is None or not (lead["sign"] or lead["blank"] or lead["particle"]):
+            return at, None
+        return lead.end(), self._name(text, lead.end(), sure=lead["sign"] is not None and "\n" not in lead["sign"])
 
     def _columns(self, page: Page, found: dict[int, Match]) -> None:
         for start, end in cells(page, _LABEL, self._heads):
@@ -203,6 +219,8 @@ class PersonName:
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     self._around(text, place.start(), place.end(), found)
+            if page.before(_BANK, chain.start, 8) is not None or page.after(_BANK, chain.end, 8) is not None:
+                self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
                 host = mailbox["host"].lower()
@@ -310,7 +328,12 @@ class PersonName:
         return found.end() if self._is_name(name, sure=True) and name[0] in self._usual else None
 
     def _ends(self, rest: str) -> bool:
-        return not rest or rest in self._particles or (rest[0] in "님씨" and rest[1:] in self._particles)
+        return (
+            not rest
+            or rest in self._particles
+            or rest.startswith(_SENTENCE_ENDS)
+            or (rest[0] in "님씨" and rest[1:] in self._particles)
+        )
 
     def _is_word(self, token: str) -> bool:
         return token in self._not

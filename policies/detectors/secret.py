@@ -31,6 +31,7 @@ _KEY: Final = "SECRET:key"
 _BEGIN: Final = "SECRET:begin"
 _END: Final = "SECRET:end"
 _URL: Final = "SECRET:url"
+_LOGON: Final = "SECRET:logon"
 
 #: A keyword may stand this far to the right of where its value begins.
 _BACK: Final = 48
@@ -39,6 +40,8 @@ _PRIVATE: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?:
 _PUTTY: Final = "putty-user-key-file"
 _WITHOUT_END: Final = re.compile(r"[A-Za-z0-9+/=\s\\-]{0,4096}")
 _USERINFO: Final = re.compile(r"[^\s/?#@:\"'<>|]{0,64}:(?P<value>[^\s/?#@\"'<>|]{2,128})@[A-Za-z0-9가-힣\[]")
+#: jdbc:oracle:thin:user/password@host
+_ORACLE: Final = re.compile(r"[^\s/@:\"'<>]{1,64}/(?P<value>[^\s/@\"'<>]{3,64})@[A-Za-z0-9/(]")
 
 #: From the end of a label to its value.
 _LEAD: Final = re.compile(
@@ -99,6 +102,7 @@ EXAMPLES: Final = (
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
     ),
     ("postgres://app:Qw3rTy!9@db.internal:5432/minwon", "Qw3rTy!9"),
+    ("jdbc:oracle:thin:app/Tjdnf#2025@dbhost:1521/ORCL", "Tjdnf#2025"),
     ("비밀번호는 Hwaseong#2025 입니다", "Hwaseong#2025"),
     ("비밀번호는Hwaseong#2025입니다", "Hwaseong#2025"),
     ("와이파이 비번 gongmu1234 이에요", "gongmu1234"),
@@ -171,6 +175,7 @@ class Credential:
             _BEGIN: ("-----begin", _PUTTY),
             _END: ("-----end", "private-mac:"),
             _URL: ("://",),
+            _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
         }
 
@@ -180,7 +185,9 @@ class Credential:
         if page.has(_BEGIN):
             yield from _private_keys(page)
         if page.has(_URL):
-            yield from self._userinfo(page)
+            yield from self._userinfo(page, _URL, _USERINFO)
+        if page.has(_LOGON):
+            yield from self._userinfo(page, _LOGON, _ORACLE)
         if page.has(_PASSWORD):
             yield from self._passwords(page)
         if page.has(_KEY):
@@ -209,9 +216,9 @@ class Credential:
         low = value.lower()
         return low.strip("\"'`.,;:!?()[]{}") in self._stop_values or bool(self._stop_words.find_matches_as_indexes(low))
 
-    def _userinfo(self, page: Page) -> Iterator[Match]:
-        for word in page.words(_URL):
-            found = _USERINFO.match(page.text, word.end)
+    def _userinfo(self, page: Page, role: str, expression: re.Pattern[str]) -> Iterator[Match]:
+        for word in page.words(role):
+            found = expression.match(page.text, word.end)
             if found is not None and not self._stopped(found["value"]) and found["value"][0] not in "$%{":
                 yield Match(KIND, *found.span("value"), 0.9, "secret:url", ("userinfo",))
 
