@@ -6,6 +6,7 @@ Nothing is installed or fetched for it: without the program pictures cannot be r
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 
@@ -27,6 +28,11 @@ def available() -> str | None:
     return program if b"kor" in told.stdout.split() else None
 
 
+#: One column of text of any sizes, for the order; then whatever text there is anywhere, for what stands beside it: a stamp, a
+#: caption. The program's own choice of a layout (3) loses whole lines of a plain notice.
+_LAYOUTS = ("4", "11")
+
+
 def recognise(picture: bytes, seconds: int) -> list[str] | None:
     """The lines of a picture; None where this server cannot read pictures at all.
 
@@ -35,7 +41,15 @@ def recognise(picture: bytes, seconds: int) -> list[str] | None:
     program = available()
     if program is None:
         return None
-    command = [program, "stdin", "stdout", "-l", "kor+eng", "--psm", "3"]
+    lines: list[str] = []
+    for layout in _LAYOUTS:
+        said = re.sub(r"\s", "", "".join(lines))
+        lines += [line for line in _read(program, layout, picture, seconds) if re.sub(r"\s", "", line) not in said]
+    return lines
+
+
+def _read(program: str, layout: str, picture: bytes, seconds: int) -> list[str]:
+    command = [program, "stdin", "stdout", "-l", "kor+eng", "--psm", layout]
     try:
         ran = subprocess.run(command, input=picture, capture_output=True, timeout=seconds, check=False)  # noqa: S603 – as above
     except subprocess.TimeoutExpired as e:

@@ -166,6 +166,7 @@ class _Titles(Sweep):
         if tag == "sheet":
             relation = next((value for key, value in attributes.items() if key.endswith(":id")), "")
             self.sheets.append((attributes.get("name", ""), attributes.get("state", "visible"), relation))
+            attributes = {}  # its name becomes a heading
         elif tag == "workbookPr":
             self.date1904 = attributes.get("date1904") in {"1", "true"}
         super().start(name, attributes)
