@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,14 @@ _PREFIXES: Mapping[str, str] = {
     "together": "together_ai/",
 }
 _GENAI_VENDORS: Mapping[str, str] = {"xai": "x-ai"}
+# Few enough tokens for the first tier of every price.
+_ASKED_TOKENS = 1000
+_ASKED: Mapping[str, tuple[str, dict[str, int]]] = {
+    "input": ("input_price", {"input_tokens": _ASKED_TOKENS}),
+    "output": ("output_price", {"output_tokens": _ASKED_TOKENS}),
+    "cache_read": ("input_price", {"input_tokens": _ASKED_TOKENS, "cache_read_tokens": _ASKED_TOKENS}),
+    "cache_write": ("input_price", {"input_tokens": _ASKED_TOKENS, "cache_write_tokens": _ASKED_TOKENS}),
+}
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "input_cost_per_token": ("input",),
     "output_cost_per_token": ("output",),
@@ -76,25 +84,36 @@ class LitellmMap:
 
 
 class GenaiPrices:
-    """The genai-prices library, handed in: it is read where it is installed, and not needed anywhere."""
+    """The genai-prices library, handed in: it is read where it is installed, and not needed anywhere.
 
-    def __init__(self, library: Any, source: str) -> None:
+    It knows dates and hours. Asked is what it says for noon (UTC) of the day of `at`: nobody's dear hours are then, and what is
+    compared are our plain prices.
+    """
+
+    def __init__(self, library: Any, source: str, at: datetime) -> None:
         self.source = source
         self._library = library
+        self._noon = at.astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 
     def prices(self, key: str) -> Mapping[str, Decimal]:
         vendor, _, model = key.partition("/")
         found: dict[str, Decimal] = {}
-        # A thousand tokens: few enough for the first tier of every price.
-        for meter, asked in (("input", {"input_tokens": 1000}), ("output", {"output_tokens": 1000})):
+        for meter, (side, asked) in _ASKED.items():
             try:
                 price = self._library.calc_price(
-                    self._library.Usage(**asked), model_ref=model, provider_id=_GENAI_VENDORS.get(vendor, vendor)
+                    self._library.Usage(**asked),
+                    model_ref=model,
+                    provider_id=_GENAI_VENDORS.get(vendor, vendor),
+                    genai_request_timestamp=self._noon,
                 )
             except LookupError:
                 return {}
-            found[meter] = Decimal(price.input_price if meter == "input" else price.output_price) / 1000
-        return found
+            found[meter] = Decimal(getattr(price, side)) / _ASKED_TOKENS
+        # What it does not price apart it prices as ordinary input; that says nothing about a price of its own.
+        for meter in ("cache_read", "cache_write"):
+            if found[meter] in (0, found["input"]):
+                del found[meter]
+        return found if any(found.values()) else {}
 
 
 @dataclass(frozen=True, slots=True)

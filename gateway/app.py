@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
 from gateway.api import files as files_api
-from gateway.api import health, me, policy_check, session, start
+from gateway.api import health, me, oversight, policy_check, session, start
 from gateway.api.embeddings import embeddings
 from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
@@ -40,7 +40,7 @@ from gateway.exchange import Exchange
 from gateway.idempotency.repeats import Repeats
 from gateway.limits import RedisPlaces, StreamPlaces
 from gateway.metrics import Metrics
-from gateway.oversight.oversight import Overrides
+from gateway.oversight.oversight import Overrides, Oversight
 from gateway.principal import Authenticator
 from gateway.routing import Router
 from gateway.settings import Settings
@@ -181,6 +181,16 @@ class App:
             session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
         )
         pages.include_router(policy_check.router(self.authenticator, self.worlds.world, clock=self.clock))
+        pages.include_router(
+            oversight.router(
+                self.authenticator,
+                Oversight(self.engine, self.clock, self._ids),
+                self.engine,
+                lambda: self.worlds.current.settings,
+                clock=self.clock,
+                tightenings=self.overrides.tightenings,
+            )
+        )
         standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)
         pages.include_router(files_api.router(self.authenticator, self.files, settings.attachments, settings.zone))
         name = settings.organisation.name

@@ -41,11 +41,12 @@ from gateway.catalog import Catalog, Deployment
 from gateway.errors import ClientGone, NotAllowed, Unavailable
 from gateway.evidence.recorder import Recorder
 from gateway.evidence.records import Fingerprints
-from gateway.filtering import Asker, Filtered, Filters, Request, Screening
+from gateway.filtering import Asker, Filtered, Filters, Request, Screening, output_evidence
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
 from gateway.relay import Relay, UpstreamSaidError, generated
+from gateway.rewriting import Rewriter
 from gateway.routing import Candidate, Router
 from gateway.settings import Destination, Grade, Settings
 
@@ -59,6 +60,9 @@ _CHECKPOINT_SECONDS = 2.0
 
 #: How long the client waits for its last byte when the database does not take the booking (which goes on being tried).
 _SETTLE_SECONDS = 5.0
+
+#: Above this many bytes rewriting an answer takes long enough for other requests to notice.
+_INLINE_ANSWER = 32 * 1024
 
 #: Draining an upstream nobody listens to is bounded in time and number.
 _DRAIN_SECONDS = 120.0
@@ -329,6 +333,26 @@ class Exchange:
         self._metrics.filtered(record.action, record.destination)
         await self._evidence.record(record)
 
+    async def _keep_output(self, plan: Plan, option: Option, rewriter: Rewriter | None) -> None:
+        """What was found in an answer. It is paid for and partly read: a record that cannot be written is logged instead."""
+        action, seen, found = ("allow", 0, ()) if rewriter is None else rewriter.items()
+        if not found:
+            return
+        submission, destination = plan.submission, option.candidate.deployment.destination
+        about = Request(
+            self._ids(),
+            submission.request_id,
+            submission.surface,
+            submission.model,
+            destination,
+            plan.who.periods.month,
+        )
+        record = output_evidence(plan.world.filters, asker(plan.principal), about, self._clock(), action, seen, found)
+        try:
+            await self._evidence.record(record)
+        except Unavailable:
+            log.error("what was found in the answer to %s is not on record", submission.request_id)
+
     def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
         """One look-up a day: it is the same for every request of it."""
         if self._fx is None or self._fx[0] is not table or self._fx[1] != day:
@@ -422,6 +446,7 @@ class Exchange:
 
     async def _relay(self, plan: Plan, hold: Hold, option: Option, line: Line) -> None:
         relay = Relay(include_usage=plan.submission.include_usage)
+        rewriter = plan.world.filters.rewriter(plan.filtered.vault)
         started = self._clock()
         stream: Stream | None = None
         error: ProviderError | None = None
@@ -429,7 +454,7 @@ class Exchange:
             try:
                 stream = await self._provider(plan, option).stream(_call(plan, hold, option))
                 fault.point("dispatched")
-                await self._pump(hold, stream, relay, line)
+                await self._pump(hold, stream, relay, rewriter, line)
             except asyncio.CancelledError:
                 if not reading.stopped:
                     raise
@@ -453,6 +478,7 @@ class Exchange:
         booking = await self._meter(plan, hold, option, relay, outcome, started, stream, error, line)
         await self._book(booking)
         fault.point("settled")
+        await self._keep_output(plan, option, rewriter)
         if error is not None:
             await line.finish(refusals.stream_frame(refusals.upstream(error), plan.submission.request_id))
         elif line.left and line.reason == "shutdown":
@@ -460,11 +486,11 @@ class Exchange:
         else:
             await line.finish(relay.usage_frame(_told(relay.usage, booking)) + b"data: [DONE]\n\n")
 
-    async def _pump(self, hold: Hold, stream: Stream, relay: Relay, line: Line) -> None:
+    async def _pump(self, hold: Hold, stream: Stream, relay: Relay, rewriter: Rewriter | None, line: Line) -> None:
         marked = 0
         due = time.monotonic() + _CHECKPOINT_SECONDS
         async for payloads in stream:
-            frames = relay.feed(payloads)
+            frames = relay.feed(payloads if rewriter is None else rewriter.payloads(payloads))
             if frames and not line.left:
                 await line.send(frames)
             fault.point("frame")
@@ -474,6 +500,8 @@ class Exchange:
                 detail = orjson.dumps({"output_tokens": relay.frames}).decode()
                 # Not waited for: a checkpoint that comes late is only a rougher estimate.
                 self._writer.submit(Checkpoint(hold.id, detail, self._clock()))
+        if rewriter is not None and (rest := relay.feed(rewriter.end())) and not line.left:
+            await line.send(rest)
 
     # -- meter ------------------------------------------------------------------------------------------------------
 
@@ -565,6 +593,10 @@ class Exchange:
         )
         await self._book(booking)
         fault.point("settled")
+        rewriter = plan.world.filters.rewriter(plan.filtered.vault) if plan.submission.operation == "chat" else None
+        if rewriter is not None:
+            body = await asyncio.to_thread(rewriter.whole, body) if len(body) > _INLINE_ANSWER else rewriter.whole(body)
+            await self._keep_output(plan, option, rewriter)
         cost = format_krw(booking.total)
         policy, found = plan.filtered.told, plan.filtered.counts
         receipt = Receipt(cost, booking.quality, option.place.model, hold.attempt, policy=policy, found=found)

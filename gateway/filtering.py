@@ -22,19 +22,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gateway import policy_refusals
 from gateway.errors import PolicyBlocked
-from gateway.evidence.records import Evidence, Fingerprints, items, worth_keeping
+from gateway.evidence.records import Evidence, Fingerprints, Item, items, worth_keeping
 from gateway.leaving import Leaf, Leaving, Opaque, Path, at, leaving, pointer, replaced
+from gateway.rewriting import Pipe, Rewriter
 from policies.chain import Chain
 from policies.decision import ACTIONS, Action, Decision, Destination, Finding, Found, Grade, stricter
 from policies.detector import Match
 from policies.detectors import DETECTORS
 from policies.detectors.classmark import grade_of, variant_of
 from policies.engine import Part, Scanner
-from policies.masking import HINT, Span, Vault, conversation_key, mask
+from policies.masking import HINT, OutputGuard, Restorer, Seen, Span, Vault, conversation_key, mask
 from policies.rules.actions import UNMASKABLE
 from policies.rules.data_grade import detected_grade
 from policies.subject import Exemption, Subject, Tightening
@@ -123,7 +124,7 @@ class Filters:
     `tightenings` where departments are stricter, both asked for with every request that has a finding.
 
     `seconds` is how long reading one request may take; `restore` puts masked values back into answers, `secret` makes their
-    placeholders.
+    placeholders. `output` is what becomes of personal data and secrets that a model writes.
     """
 
     def __init__(
@@ -135,11 +136,13 @@ class Filters:
         seconds: float,
         secret: bytes,
         restore: bool = False,
+        output: Literal["off", "mask", "block"] = "off",
         exemptions: Callable[[], tuple[Exemption, ...]] = tuple,
         tightenings: Callable[[], tuple[Tightening, ...]] = tuple,
     ) -> None:
         self.scanner = scanner
         self.restore = restore
+        self._output = output
         self._chain = chain
         self._threads = threads
         self._seconds = seconds
@@ -165,13 +168,15 @@ class Filters:
         return self._chain.on_error
 
     def decide(self, subject: Subject) -> Decision:
-        """What the rules say; remembered where nothing was found, for then there is only the grade to look at."""
-        if subject.findings:
-            return self._chain.decide(subject)
-        key = (subject.grade, subject.accepts, subject.destination)
+        """What the rules say."""
+        return self._chain.decide(subject)
+
+    def clean(self, grade: Grade, accepts: Grade, destination: Destination) -> Decision:
+        """What they say where nothing was found: there is only the grade to look at, so it is remembered."""
+        key = (grade, accepts, destination)
         known = self._clean.get(key)
         if known is None:
-            known = self._clean[key] = self._chain.decide(subject)
+            known = self._clean[key] = self._chain.decide(Subject(grade, accepts, destination))
         return known
 
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -179,6 +184,37 @@ class Filters:
 
     def tightenings(self) -> tuple[Tightening, ...]:
         return self._tightenings()
+
+    def rewriter(self, vault: Vault | None) -> Rewriter | None:
+        """What an answer passes through on its way back; None where it passes as it is."""
+        if vault is None and self._output == "off":
+            return None
+
+        def make(json: bool) -> Pipe:
+            guard = None if self._output == "off" else OutputGuard(self._scan_answer, self._act_on_answer)
+            return Pipe(guard, None if vault is None else Restorer(vault, json=json, particles=True))
+
+        return Rewriter(make)
+
+    def _scan_answer(self, text: str) -> tuple[Match, ...]:
+        try:
+            return self.scanner.scan(text)
+        except Exception:  # whatever broke a detector, what was not read does not reach anybody
+            log.exception("a detector failed on an answer")
+            return (Match(UNREADABLE, 0, len(text), 1.0, "filters:error"),)
+
+    def _act_on_answer(self, seen: Seen) -> Action:
+        """As for a text on its way abroad; a mark in an answer is told and not cut out, for it is the whole text it is about."""
+        if seen.kind == UNREADABLE:
+            return "block"
+        found = Found(seen.kind, seen.rule, seen.score, "", seen.start, seen.end)
+        decision = self._chain.decide(Subject("O", "O", "foreign", (found,)))
+        action = decision.findings[0].action if decision.findings else "allow"
+        if seen.kind in UNMASKABLE:
+            return "warn"
+        if action in _LEAVES:
+            return action
+        return "block" if self._output == "block" else "mask"
 
     def vault(self, user: str) -> Vault:
         """For the placeholders of one person's conversations: the same value has the same one in every turn."""
@@ -438,6 +474,8 @@ class Screening:
         return Decision("mask", everything.rule, (*gone, *without.findings)), withheld
 
     def _ask(self, findings: tuple[Found, ...], accepts: Grade, destination: Destination) -> Decision:
+        if not findings:
+            return self._filters.clean(self._grade, accepts, destination)
         decision = self._filters.decide(
             Subject(
                 self._grade,
@@ -445,9 +483,9 @@ class Screening:
                 destination,
                 findings,
                 self._asker.departments,
-                self._filters.exemptions() if findings else (),
+                self._filters.exemptions(),
                 self._now,
-                self._filters.tightenings() if findings else (),
+                self._filters.tightenings(),
             )
         )
         return self._firm(decision)
@@ -510,6 +548,32 @@ class Screening:
                 path = self._reading.places[number].path
                 self._shown[str(number)] = pointer(tuple("*" if step in names else step for step in path))
         return self._shown[part]
+
+
+def output_evidence(  # noqa: PLR0917 – who asked what, and what was found in the answer
+    filters: Filters, asker: Asker, request: Request, at_us: int, action: Action, seen: int, found: tuple[Item, ...]
+) -> Evidence:
+    """What the guard found in an answer, as it is kept."""
+    return Evidence(
+        id=request.evidence_id,
+        at=at_us,
+        month=request.month,
+        stage="output",
+        request_id=request.request_id,
+        surface=request.surface,
+        user_id=asker.user,
+        department_id=asker.departments[0] if asker.departments else "",
+        key_id=asker.key,
+        model=request.model,
+        destination=request.destination,
+        declared=asker.grade,
+        grade=asker.grade,
+        action=action,
+        rule="output",
+        version=filters.version,
+        seen=seen,
+        items=found,
+    )
 
 
 def _found(match: Match, number: int, place: Leaf | Opaque) -> Found:

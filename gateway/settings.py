@@ -256,10 +256,11 @@ class Policies(Section):
     """`government_grade`: the highest grade for `government` destinations; `on_error`: what a failing filter decides.
 
     `seconds`: how long reading one request may take; `restore`: masked values are put back into answers; `output`: what becomes
-    of personal data and secrets that a model writes.
+    of personal data and secrets that a model writes. `detectors`: a site's own, as `module:name` (docs/filters/README.md).
     """
 
     pack: Annotated[str, AfterValidator(_slug)] = "default"
+    detectors: tuple[str, ...] = ()
     on_error: Literal["block", "route_local"] = "block"
     government_grade: Literal["O", "S"] = "O"
     seconds: float = Field(default=5, gt=0, le=60)

@@ -35,6 +35,7 @@ from gateway.providers.base import Provider
 from gateway.providers.transport import Timeouts
 from gateway.settings import ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
+from policies import site
 from policies.chain import Chain
 from policies.detector import Detector
 from policies.detectors import DETECTORS
@@ -77,6 +78,7 @@ class Worlds:
         self._detectors = tuple(detectors)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="filters")
         self._scanner: Scanner | None = None
+        self._looking: tuple[Detector, ...] = ()
         self._ids = ids
         self._built: dict[str, tuple[Built, Provider]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -145,8 +147,10 @@ class Worlds:
     def _filters(self, settings: Settings) -> Filters:
         """Compiled anew only where the rules are others: what was read under the same ones is remembered across a reload."""
         rules = Rules()
-        if self._scanner is None or self._scanner.rules != rules:
-            self._scanner = Scanner(rules, (*DETECTORS, *self._detectors))
+        looking = (*DETECTORS, *self._detectors, *_of_site(settings))
+        if self._scanner is None or self._scanner.rules != rules or self._looking != looking:
+            self._scanner = Scanner(rules, looking)
+            self._looking = looking
         government = settings.policies.government_grade
         return Filters(
             self._scanner,
@@ -155,6 +159,7 @@ class Worlds:
             seconds=settings.policies.seconds,
             secret=settings.secrets.encryption_key.get_secret_value(),
             restore=settings.policies.restore,
+            output=settings.policies.output,
             exemptions=self._exemptions,
             tightenings=self._tightenings,
         )
@@ -200,6 +205,13 @@ class Worlds:
         task = loop.create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _of_site(settings: Settings) -> tuple[Detector, ...]:
+    try:
+        return site.detectors(settings.policies.detectors)
+    except site.DetectorRefused as error:
+        raise ConfigError([f"{whereabouts(settings.config, ('policies', 'detectors'))}: {error}"]) from error
 
 
 def _refuse_unreadable(settings: Settings) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 from unicodedata import east_asian_width
 
+from policies import site
 from policies.decision import DESTINATIONS
+from policies.detectors import DETECTORS
 from policies.engine import Scanner
 from policies.evaluate import (
     SHIPPED,
@@ -58,7 +61,8 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
     try:
         cases = [case for path in args.files for case in read(path)]
         pack = load(*args.pack)
-    except (BadLine, PackError) as e:
+        looking = (*DETECTORS, *site.detectors(args.detector))
+    except (BadLine, PackError, site.DetectorRefused) as e:
         print(e, file=err)
         return 2
     except OSError as e:
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
         return 2
     if args.split:
         cases = [case for case in cases if case.split == args.split]
-    scanner = Scanner(pack.rules)
+    scanner = Scanner(pack.rules, looking)
     judged = judge(scanner, args.destination)
     outcomes = [judged(case) for case in cases]
     report = score(outcomes, args.destination)
@@ -107,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="목표에 못 미치면 1로 끝남 · exit 1 below a target")
     command.add_argument(
         "--pack", action="append", type=Path, default=[], metavar="FOLDER", help="기관의 규칙 · a site's rules"
+    )
+    command.add_argument(
+        "--detector", action="append", default=[], metavar="MODULE:NAME", help="기관의 검출기 · a site's own detector"
     )
     return parser
 
@@ -188,4 +195,10 @@ def _width(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the answer has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

@@ -56,7 +56,9 @@ def _one(char: str) -> str:
 
 
 def _settle(text: str) -> str:
-    """Compatibility forms may hide further ones, such as a fraction slash or a no-break space."""
+    """Compatibility forms may hide further ones, such as a fraction slash, a no-break space or a mark on a space."""
+    if any(map(unicodedata.combining, text)):
+        text = "".join(char for char in text if not unicodedata.combining(char))
     return text.replace("\u2044", "/").replace("\u2215", "/") if text.isprintable() else re.sub(r"\s", " ", text)
 
 

@@ -76,10 +76,13 @@ class Tables:
         text = self._text
         stop = text.find("\n", start)
         stop = len(text) if stop < 0 else stop
+        line = text[start:stop]
+        if '"' in line:
+            line = _QUOTED.sub(lambda quoted: quoted[0].replace(mark, " "), line)
+        at = 0
         for _ in range(column):
-            found = text.find(mark, start, stop)
-            if found < 0:
+            at = line.find(mark, at) + 1
+            if not at:
                 return None
-            start = found + 1
-        end = text.find(mark, start, stop)
-        return start, (stop if end < 0 else end)
+        end = line.find(mark, at)
+        return start + at, (stop if end < 0 else start + end)

@@ -26,6 +26,7 @@ GROUPS: tuple[Group, ...] = (
     Group("key", "API 키 · API keys", "gateway.cli.key"),
     Group("quota", "한도 · what may be spent", "gateway.cli.quota"),
     Group("usage", "사용량 · who used how much in a month", "gateway.cli.usage"),
+    Group("policies", "입력 필터 · what filters stopped, exceptions, reports", "gateway.cli.policies"),
     Group("verify", "장부 검증 · is the ledger whole", "gateway.cli.verify"),
     Group("reverse", "기록 취소 · negate one booking", "gateway.cli.reverse"),
     Group("models", "모델 점검 · does every model answer", "gateway.cli.models"),

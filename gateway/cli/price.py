@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.cli.shell import Shell, command
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from billing.drift import Table
     from billing.pricing import PriceBook
 
@@ -109,12 +111,12 @@ def drift(shell: Shell, args: argparse.Namespace) -> int:
     from billing.prices import SHIPPED  # noqa: PLC0415 – see gateway/cli/__init__.py
 
     try:
-        tables = _tables(args.map)
+        now = datetime.now(UTC)
+        tables = _tables(args.map, now)
     except (OSError, ValueError) as error:
         return shell.fail(
             "no_price_table", f"no price table to compare with ({error}) / 비교할 가격표를 읽을 수 없습니다."
         )
-    now = datetime.now(UTC)
     found = drifting.differences(book_of(shell), now, tables)
     imported = shell.settings.data / "prices"
     folders = [SHIPPED, *(folder for folder in (imported, shell.settings.prices) if folder and folder.is_dir())]
@@ -135,7 +137,7 @@ def drift(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _tables(map_file: Path | None) -> list[Table]:
+def _tables(map_file: Path | None, at: datetime) -> list[Table]:
     """litellm's map is read as a file, without importing litellm; genai-prices where somebody has installed it."""
     import importlib.metadata  # noqa: PLC0415 – see gateway/cli/__init__.py
     import importlib.util  # noqa: PLC0415 – see gateway/cli/__init__.py
@@ -157,7 +159,7 @@ def _tables(map_file: Path | None) -> list[Table]:
     tables: list[Table] = [drifting.LitellmMap(entries, source)]
     if importlib.util.find_spec("genai_prices") is not None:
         version = importlib.metadata.version("genai-prices")
-        tables.append(drifting.GenaiPrices(importlib.import_module("genai_prices"), f"genai-prices {version}"))
+        tables.append(drifting.GenaiPrices(importlib.import_module("genai_prices"), f"genai-prices {version}", at))
     return tables
 
 

@@ -8,28 +8,32 @@ from typing import Final
 
 from policies.page import Page
 
-#: Lines below a head that are looked at; and how wide a line a person still made.
+#: Lines below a head and words that may be heads that are looked at; and how wide a line a person still made.
 _ROWS: Final = 5000
+_MARKS: Final = ("|", "\t", ",", ";", " / ")
+_NOTE: Final = re.compile(r" ?\([^()]{0,20}\)$")
+_HEADS: Final = 4000
 _WIDEST: Final = 4000
+_PADDING: Final = " *_#\"'`\r\t:"
 _RULE: Final = re.compile(r"[\s|:+=-]*")
 
 
 def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where the cells stand (start, end, without blanks and quotes) below a cell that is one of `heads` and nothing else.
+    """Where the cells stand (start, end, without blanks and quotes) below a cell that ends with one of `heads` (참가자 이름, 성명(한글)).
 
-    A table is lines one below another with the same mark (bar, tab, comma, semicolon) between their cells.
+    A table is lines one below another with the same mark (bar, tab, comma, semicolon, spaced slash) between their cells.
     """
     text = page.text
     if "\n" not in text:
         return
-    known = {head.lower() for head in heads}
+    known = tuple({head.lower() for head in heads})
     done: set[tuple[int, int]] = set()
-    for word in page.words(role):
+    for word in page.words(role)[:_HEADS]:
         head = _head(page, word.start, word.end)
         if head is None:
             continue
         line, mark, column, name = head
-        if (line, column) in done or name not in known:
+        if (line, column) in done or not name.endswith(known):
             continue
         done.add((line, column))
         yield from _below(text, line, mark, column)
@@ -44,14 +48,15 @@ def _head(page: Page, start: int, end: int) -> tuple[int, str, int, str] | None:
     stop = text.find("\n", end, end + _WIDEST)
     if stop < 0:
         return None
-    for mark in "|\t,;":
+    for mark in _MARKS:
         if text.find(mark, line, stop) >= 0:
             break
     else:
         return None
-    left = max(text.rfind(mark, line, start) + 1, line)
+    left = text.rfind(mark, line, start)
+    left = line if left < 0 else left + len(mark)
     right = text.find(mark, end, stop)
-    name = page.lower[left : stop if right < 0 else right].strip(" *_#\"'`\r\t:")
+    name = _NOTE.sub("", page.lower[left : stop if right < 0 else right].strip(_PADDING))
     return line, mark, text.count(mark, line, start), name
 
 
@@ -67,15 +72,16 @@ def _below(text: str, line: int, mark: str, column: int) -> Iterator[tuple[int, 
         if _RULE.fullmatch(text, at, stop) is None:
             start = at
             for _ in range(column):
-                start = text.find(mark, start, stop) + 1
-                if not start:
+                start = text.find(mark, start, stop)
+                if start < 0:
                     break
+                start += len(mark)
             else:
                 end = text.find(mark, start, stop)
                 end = stop if end < 0 else end
-                while start < end and text[start] in " \t*_\"'`\r":
+                while start < end and text[start] in _PADDING:
                     start += 1
-                while end > start and text[end - 1] in " \t*_\"'`\r":
+                while end > start and text[end - 1] in _PADDING:
                     end -= 1
                 if start < end:
                     yield start, end

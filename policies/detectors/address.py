@@ -31,9 +31,7 @@ _COUNTED: Final = (
     r"|조(?! ?[0-9])|권|점|주(?!공|차|소)|단계|단지|번(?!지|길)|[,.][0-9]|여|가지|년도|학년|호봉|급|등|장|자리|부(?![가-힣])))"
 )
 _NUMBER: Final = rf"(?:지하 ?)?[0-9]{{1,4}}(?:-[0-9]{{1,4}})?(?![0-9-])(?: ?번지)?"
-_ROAD: Final = (
-    r"[가-힣][가-힣0-9.]{0,11}?(?:대로|로|길)(?: ?[0-9]{1,4}(?:번?[가-하]?|[가-하])길)?"
-)
+_ROAD: Final = r"[가-힣][가-힣0-9.]{0,11}?(?:대로|로|길)(?: ?[0-9]{1,4}(?:번?[가-하]?|[가-하])길)?"
 _LOT: Final = r"(?:산 ?)?[0-9]{1,4}(?:-[0-9]{1,4})?(?: ?번지(?: ?[0-9]{1,3}호)?)?(?![0-9-])"
 #: 시·군·구, 읍·면·동, 리 between a region and the rest.
 _BETWEEN: Final = r"(?:[가-힣]{1,4}(?:시|군|구)[ ,]{1,2}){0,2}(?:[가-힣]{1,5}[0-9]?(?:읍|면|동|가)[ ,]{1,2})?(?:[가-힣]{1,5}[0-9]?리[ ,]{1,2})?"
@@ -74,6 +72,7 @@ NEAR_MISSES: Final = (
     "서울특별시 강남구는 2025년 예산을 편성하였다",
     "경기도 성남시 분당구 일대의 교통량 조사",
     "서울특별시청(서울특별시 중구 세종대로 110)",
+    "시청 주소는 데모시 시청로 1이고 우편번호는 12345입니다",
     "장소: 서울시 마포구 월드컵북로 12 상암문화센터",
     "서울시 제도로 3년간 500명을 지원",
     "부산시 기준으로 10개소",
@@ -112,7 +111,7 @@ class PostalAddress:
             yield from self._regions(page, taken)
         if page.has(_LABEL):
             yield from self._labelled(page, taken)
-        if "호" in page.text:
+        if "호" in page.text and (page.has(_HOME) or page.has(_LABEL)):
             yield from self._units(page, taken)
         if page.has(_LATIN):
             yield from self._roman(page)
@@ -165,9 +164,11 @@ class PostalAddress:
         plain = _plain(found["road"] + found["number"])
         if plain in self._public or any(_plain(own) == plain for own in page.rules.addresses):
             return None, end
-        label = page.before(_LABEL, start, 16) is not None or page.heads(_LABEL, start)
+        word = page.before(_LABEL, start, 16)
+        office = word is not None and page.before(_VENUE, word.start, 3) is not None  # 시청 주소: the office's
+        label = (word is not None and not office) or page.heads(_LABEL, start)
         lives = not label and page.after(_LABEL, end, 10) is not None
-        venue = self._line_has(page, _VENUE, start, end)
+        venue = office or self._line_has(page, _VENUE, start, end)
         home = bool(unit and _UNIT.search(text, start, end)) or self._within(page, _HOME, start, end)
         score, why = 0.2, ["shape"]
         for says, name, weight in (
@@ -206,13 +207,13 @@ class PostalAddress:
         text = page.text
         done = 0
         for word in page.words(_LATIN):
-            if word.end <= done:
+            if word.end <= done or page.text[word.end : word.end + 1] not in (",", " ", "-"):
                 continue
             floor = max(done, word.start - 40)
             found = _ROMAN.search(text, floor, min(len(text), word.end + 100))
+            done = word.end if found is None else found.end()
             if found is None:
                 continue
-            done = found.end()
             label = page.before(_LABEL, found.start(), 16) is not None
             if label or not self._line_has(page, _VENUE, *found.span()):
                 yield Match(KIND, found.start(), found.end(), 0.9 if label else 0.6, "address:roman", ("shape",))

@@ -13,7 +13,7 @@ What a mark says about the data is in its evidence as `grade:S` or `grade:C`; `g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,15 +21,21 @@ from policies.decision import GRADES, Grade, stricter
 from policies.detector import Match
 from policies.detectors._columns import cells
 from policies.pack import Marks, compiled, every_word, shipped
-from policies.page import Page
+from policies.page import Page, Word
 
 KIND: Final = "CLASSMARK"
 
 _MARK: Final = "CLASSMARK"
 _FIELD: Final = "CLASSMARK:field"
 _SCORE: Final = 0.95
+#: A text with so many marks of a kind is marked; a longer line is none.
+_ENOUGH: Final = 8
+_WIDEST_MARK: Final = 80
 #: The marks of a decision whether to disclose name the items of the law they rest on.
 _WITH_ITEMS: Final = ("closed", "partial")
+
+#: Marks that mean nothing else, wherever a bracket holds them.
+_STRONG: Final = ("secret", "restricted", "classified")
 
 #: Marks stand on short lines or at the edges of long ones; how far from a word its line is read.
 _REACH: Final = 160
@@ -49,16 +55,15 @@ _TAIL: Final = (
     r"(?: ?[-(/,:]? ?(?:취급 ?주의|유출 ?금지|외부 ?유출 ?금지|무단 ?(?:전재|복제|배포|유출).{0,10}금지|복사 ?금지|열람 ?제한|열람 후 파기|보존기간.{0,10}|예고문.{0,20}|관련자 외 열람 ?금지) ?\)?)?"
 )
 _ITEM: Final = re.compile(r"[1-8]")
-_ENDS: Final = re.compile(r"\s*(?:[.,;:|/)\]}>\"'」』】]|$|\n|-\s)|(?:\s+\S)")
 _AFTER_FIELD: Final = re.compile(
-    r"[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
+    r"(?:은|는|이|가)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
 )
 _TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
 _DECLARES: Final = re.compile(
     r"(?:^|[\s\[(※*·-])(?:본|이|해당|동|위|첨부|붙임|첨부된|아래|상기)\s?(?:[가-힣]{1,6} ?){0,2}(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건)[은는이가]? [^\n.]{0,16}$"
 )
 _DECLARED: Final = re.compile(
-    r"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터))?(?:입니다|임|이다|이므로|이니|이며|이오니|으로|로|에 해당|로서|[,.] ?|이라|인 만큼|로써)"
+    r"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터))?(?:입니다|임|이다|이고|이므로|이니|이며|이오니|으로|로|에 해당|로서|[,.] ?|이라|인 만큼|로써)"
 )
 _OPENING: Final = re.compile(r"(?: ?(?:문서|자료|등급|정보|사항))?(?:입니다|임[\s.,)]|이므로|이니|이오니|이며 )")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
@@ -139,6 +144,20 @@ class _Kind:
     value: Any
 
 
+class _Tries:
+    """How often words were looked at closely where they stand: on one long line full of them, the rest is more of the same."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def often(self, position: int) -> bool:
+        bucket = position // 400
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        return self._counts[bucket] > 6
+
+
 class ClassificationMark:
     """The detector, compiled from the pack's marks, fields and values."""
 
@@ -164,160 +183,199 @@ class ClassificationMark:
         self._talk = re.compile("|".join(map(re.escape, pack.talk))) if pack.talk else None
         self.words: dict[str, tuple[str, ...]] = {
             _MARK: every_word(mark.triggers for mark in pack.marks),
+            **{f"{_MARK}:{mark.variant}": mark.triggers for mark in pack.marks},
             _FIELD: pack.fields,
         }
 
     def detect(self, page: Page, /) -> Iterable[Match]:
-        seen: set[int] = set()
+        seen: dict[int, Match] = {}
         if page.has(_MARK):
-            yield from self._lines(page, seen)
+            lines: dict[str, bool] = {}
+            for mark in self._marks:
+                role = f"{_MARK}:{mark.variant}"
+                if page.has(role):
+                    self._lines(page, mark, role, lines, seen)
         if page.has(_FIELD):
-            yield from self._fields(page, seen)
+            self._fields(page, seen)
+        return [seen[start] for start in sorted(seen)]
 
-    def _lines(self, page: Page, seen: set[int]) -> Iterator[Match]:
+    def _lines(self, page: Page, mark: _Kind, role: str, lines: dict[str, bool], seen: dict[int, Match]) -> None:
         text = page.text
-        read: set[tuple[int, int]] = set()
-        for word in page.words(_MARK):
+        found = 0
+        tried = _Tries()
+        fullmatches: dict[str, Any] = {}
+        for word in page.words(role):
             begin = text.rfind("\n", max(0, word.start - _REACH), word.start) + 1 or max(0, word.start - _REACH)
             stop = text.find("\n", word.end, word.end + _REACH)
             if stop < 0:
                 stop = min(len(text), word.end + _REACH)
-            for found in self._line(page, begin, stop, word.start, word.end, read):
-                if found.start not in seen:
-                    seen.add(found.start)
-                    yield found
+            match = self._line(text, mark, begin, stop, word, lines, fullmatches, tried)
+            if match is not None and match.start not in seen:
+                seen[match.start] = match
+                found += 1
+                if found == _ENOUGH:
+                    return
 
-    def _line(self, page: Page, begin: int, stop: int, at: int, to: int, read: set[tuple[int, int]]) -> Iterator[Match]:
-        text = page.text
+    def _line(
+        self,
+        text: str,
+        mark: _Kind,
+        begin: int,
+        stop: int,
+        word: Word,
+        lines: dict[str, bool],
+        fullmatches: dict[str, Any],
+        tried: _Tries,
+    ) -> Match | None:
+        """What a word of this mark is on its line: a mark, or talk (None)."""
         whole = (begin == 0 or text[begin - 1] == "\n") and (stop == len(text) or text[stop] == "\n")
         left, right = begin, stop
         while left < right and text[left] in _EDGES:
             left += 1
         while right > left and text[right - 1] in _EDGES:
             right -= 1
-        if whole and (begin, stop) not in read and right - left <= 80:
-            read.add((begin, stop))
-            # The bracket that closes the items belongs to the mark.
-            core = text[left : min(right + 1, stop)]
-            for mark in self._marks:
-                found = mark.alone.fullmatch(core) or mark.alone.fullmatch(text[left:right])
-                if found is not None:
-                    if not self._enumerated(text, begin, stop):
-                        yield self._match(mark, found, left, "line")
-                    return
-        if self._talk is not None and self._talk.search(text, begin, stop):
-            return
-        yield from self._bracketed(text, begin, stop, at, to)
-        if whole:
-            yield from self._keyed(text, begin, left, right)
-        yield from self._declared(text, begin, stop, at, to)
+        if whole and right - left <= _WIDEST_MARK:
+            core = text[left : right + 2]
+            known = fullmatches.get(core, 0)
+            found = self._fullmatch(mark, text, left, right, stop) if known == 0 else known
+            fullmatches[core] = found
+            if found is not None:
+                return None if self._enumerated(text, begin, stop, lines) else self._match(mark, found, left, "line")
+        if tried.often(word.start):
+            return None
+        line = text[begin:stop]
+        talk = lines.get(line)
+        if talk is None:
+            talk = lines[line] = self._talk is not None and self._talk.search(line) is not None
+        if talk:
+            return None
+        ahead = text[max(begin, word.start - 8) : word.start]
+        if any(char in _OPEN for char in ahead):
+            match = self._bracketed(text, mark, begin, stop, word.start, word.end)
+            if match is not None:
+                return match
+        if whole and ":" in ahead:
+            match = self._keyed(text, mark, begin, left, right, stop)
+            if match is not None:
+                return match
+        return self._declared(text, mark, begin, stop, word.start, word.end)
 
-    def _bracketed(self, text: str, begin: int, stop: int, at: int, to: int) -> Iterator[Match]:
+    def _fullmatch(self, mark: _Kind, text: str, left: int, right: int, stop: int) -> Any:
+        """The mark that fills a piece of a line; the bracket that closes its items belongs to it."""
+        if right < stop and text[right] in _CLOSE:
+            found = mark.alone.fullmatch(text[left : right + 1])
+            if found is not None:
+                return found
+        return mark.alone.fullmatch(text[left:right])
+
+    def _bracketed(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
         """[mark] at the beginning of a line, anywhere in square brackets of its own, or (mark) at the end of a title."""
         start = at
         while start > begin and text[start - 1] not in _OPEN:
             start -= 1
             if at - start > 8:
-                return
+                return None
         if start == begin:
-            return
+            return None
         opened = text[start - 1]
-        for mark in self._marks:
+        found = mark.leading.match(text[start : min(stop, to + 40)])
+        if found is None or start + found.end() < to:
+            return None
+        end = start + found.end()
+        if end >= stop or text[end] not in _CLOSE or _DENIED.search(text, end, stop):
+            return None
+        behind = text[end + 1 : stop].strip(_DECORATION)
+        before = text[begin : start - 1].strip(_EDGES + "0123456789")
+        if start >= 2 and text[start - 2] in "'\"‘“`":
+            return None
+        strong = mark.variant in _STRONG
+        edge = not before or not behind or text[end + 1 : end + 6].startswith(_FILES)
+        free = not "가" <= text[end + 1 : end + 2] <= "힣"
+        if opened == "(" and not strong and not _items(found) and not _TITLES.search(before):
+            if (before and _EVENTS.search(before)) or _EVENTS.search(behind):
+                return None
+        if not before or (free and (edge or strong or opened in "[【")):
+            return self._match(mark, found, start, "bracket")
+        return None
+
+    def _keyed(self, text: str, mark: _Kind, begin: int, left: int, right: int, stop: int) -> Match | None:
+        """`열람제한: 대외비`: a short line of a key and a mark, whatever the key."""
+        colon = text.rfind(":", left, right)
+        if colon < 0 or colon - begin > 16 or right - colon > 48:
+            return None
+        start = colon + 1
+        while start < right and text[start] in _EDGES:
+            start += 1
+        found = self._fullmatch(mark, text, start, right, stop)
+        return None if found is None else self._match(mark, found, start, "field")
+
+    def _declared(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
+        """이 문서는 대외비입니다; 대외비 자료이므로 …"""
+        opens = not text[begin:at].strip(_EDGES)
+        said = not opens and _DECLARES.search(text[max(begin, at - 60) : at]) is not None
+        if not opens and not said:
+            return None
+        for start in (at, max(begin, at - 5)):
             found = mark.leading.match(text[start : min(stop, to + 40)])
             if found is None or start + found.end() < to:
                 continue
             end = start + found.end()
-            if end >= stop or text[end] not in _CLOSE:
-                if not (
-                    end <= stop and text[end - 1] in _CLOSE and "(" in found[0] and end < stop and text[end] in _CLOSE
-                ):
-                    continue
-            behind = text[end + 1 : stop].strip(_DECORATION)
-            before = text[begin : start - 1].strip(_EDGES + "0123456789")
-            quoted = start >= 2 and text[start - 2] in "'\"‘“`"
-            strong = mark.variant not in ("closed", "partial", "confidential", "sensitive")
-            if quoted or _DENIED.search(text, end, stop):
-                continue
-            edge = not before or not behind or text[end + 1 : end + 6].startswith(_FILES)
-            follows = text[end + 1 : end + 2]
-            free = follows in ("", " ", "\t", ",", ".", "_", "\n") or not ("가" <= follows <= "힣")
-            if (
-                opened in "(（"
-                and not strong
-                and not _TITLES.search(before)
-                and not _items(found)
-                and (before and _EVENTS.search(before) or _EVENTS.search(behind))
-            ):
-                continue
-            if (edge and free) or (not before) or (strong and free) or (opened in "[【" and free):
-                yield self._match(mark, found, start, "bracket")
-                return
+            if _DENIED.search(text, end, min(stop, end + 24)):
+                return None
+            if (_OPENING if opens else _DECLARED).match(text, end, stop):
+                return self._match(mark, found, start, "declared")
+        return None
 
-    def _keyed(self, text: str, begin: int, left: int, right: int) -> Iterator[Match]:
-        """`열람제한: 대외비`: a short line of a key and a mark, whatever the key."""
-        colon = text.rfind(":", left, right)
-        if colon < 0 or colon - begin > 16 or right - colon > 48:
-            return
-        start = colon + 1
-        while start < right and text[start] in _EDGES:
-            start += 1
-        for mark in self._marks:
-            found = mark.alone.fullmatch(text[start : right + 1]) or mark.alone.fullmatch(text[start:right])
-            if found is not None:
-                yield self._match(mark, found, start, "field")
-                return
-
-    def _declared(self, text: str, begin: int, stop: int, at: int, to: int) -> Iterator[Match]:
-        for mark in self._marks:
-            for start in {at, max(begin, at - 5)}:
-                found = mark.leading.match(text[start : min(stop, to + 40)])
-                if found is None or start + found.end() < to:
-                    continue
-                end = start + found.end()
-                if _DENIED.search(text, end, min(stop, end + 24)):
-                    return
-                opens = not text[begin:start].strip(_EDGES) and _OPENING.match(text, end, stop) is not None
-                said = _DECLARES.search(text[max(begin, start - 60) : start]) and _DECLARED.match(text, end, stop)
-                if opens or said:
-                    yield self._match(mark, found, start, "declared")
-                    return
-
-    def _enumerated(self, text: str, begin: int, stop: int) -> bool:
+    def _enumerated(self, text: str, begin: int, stop: int, lines: dict[str, bool]) -> bool:
         """Whether the line above or below is another choice of the same list."""
-        above = text[
-            max(text.rfind("\n", max(0, begin - 61), max(begin - 1, 0)), max(0, begin - 61)) : max(begin - 1, 0)
-        ]
+        floor = max(0, begin - 61)
+        above = text[max(text.rfind("\n", floor, max(begin - 1, 0)), floor) : max(begin - 1, 0)]
         below = text[stop + 1 : stop + 61].split("\n", 1)[0]
         for line in (above, below):
             core = line.strip(_EDGES + "\n0123456789")
-            if core == "공개" or any(mark.alone.fullmatch(core) for mark in self._marks if core):
-                return True
+            if core and len(core) <= _WIDEST_MARK:
+                choice = lines.get(f"\n{core}")
+                if choice is None:
+                    choice = core == "공개" or any(mark.alone.fullmatch(core) for mark in self._marks)
+                    lines[f"\n{core}"] = choice
+                if choice:
+                    return True
         return False
 
-    def _fields(self, page: Page, seen: set[int]) -> Iterator[Match]:
+    def _fields(self, page: Page, seen: dict[int, Match]) -> None:
         text = page.text
-        for word in page.words(_FIELD):
+        tried = _Tries()
+        found = 0
+        for word in page.labels(_FIELD):
             if word.start and text[word.start - 1].isalpha() and text[word.start - 1].isascii():
                 continue
             after = _AFTER_FIELD.match(text, word.end)
-            if after is None:
+            if after is None or tried.often(word.start):
                 continue
             at = after.end()
             stop = text.find("\n", at, at + 64)
             stop = min(len(text), at + 64) if stop < 0 else stop
-            signed = bool(after["sign"].strip())
-            ticked = list(_TICKED.finditer(text, at, stop))
-            places = [tick.end() for tick in ticked] if ticked else ([] if "□" in text[at:stop] else [at])
-            for place in places:
-                found = self._value(text, place, stop, signed=signed or bool(ticked))
-                if found is not None and found.start not in seen:
-                    seen.add(found.start)
-                    yield found
+            ticked = [tick.end() for tick in _TICKED.finditer(text, at, stop)]
+            signed = bool(after["sign"].strip()) or bool(ticked)
+            for place in ticked or ([] if "□" in text[at:stop] else [at]):
+                match = self._value(text, place, stop, signed=signed)
+                if match is not None:
+                    seen.setdefault(match.start, match)
+                    found += 1
+            if found >= _ENOUGH:
+                return
+        known: dict[str, bool] = {}
         for start, end in cells(page, _FIELD, self.words[_FIELD]):
-            found = self._value(text, start, end, signed=True)
-            if found is not None and found.start not in seen:
-                seen.add(found.start)
-                yield found
+            value = text[start:end]
+            if known.get(value) is False or end - start > _WIDEST_MARK:
+                continue
+            match = self._value(text, start, end, signed=True)
+            known[value] = match is not None
+            if match is not None:
+                seen.setdefault(match.start, match)
+                found += 1
+                if found >= _ENOUGH:
+                    return
 
     def _value(self, text: str, start: int, stop: int, *, signed: bool) -> Match | None:
         for mark in self._marks:

@@ -17,13 +17,13 @@ from policies.page import Page, listed
 KIND: Final = "EMAIL"
 
 _AT: Final = "EMAIL:at"
-_SIGN: Final = "EMAIL:sign"
 _LABEL: Final = "EMAIL"
 _LABELS: Final = listed("이메일, 전자우편, 메일, 메일주소, e-mail, email, mail")
 
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
 #: A local part in Korean is allowed by the standard, and used with Korean domains.
 _HANGUL: Final = re.compile(r"[가-힣]{1,10}$")
+_SIGN: Final = re.compile(r"@(?= ?[A-Za-z0-9가-힣])")
 _HOST: Final = re.compile(
     r"\s?(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.|[가-힣](?:[가-힣A-Za-z0-9-]{0,20})\.){1,6}"
     r"(?P<suffix>[A-Za-z]{2,18}|한국|닷컴|닷넷))(?![A-Za-z0-9]|[.-][A-Za-z0-9]|[@:/]\w)"
@@ -80,13 +80,14 @@ class Address:
             re.IGNORECASE,
         )
         self._dots = re.compile(rf" {{0,2}}(?:{dots}) {{0,2}}", re.IGNORECASE)
-        self.words: dict[str, tuple[str, ...]] = {_SIGN: ("@",), _AT: pack.at_words, _LABEL: _LABELS}
+        self.words: dict[str, tuple[str, ...]] = {_AT: pack.at_words, _LABEL: _LABELS}
 
     def detect(self, page: Page, /) -> Iterable[Match]:
         done = 0
-        if page.has(_SIGN):
-            for word in page.words(_SIGN):
-                found = self._plain(page, word.start, done)
+        text = page.text
+        if "@" in text:
+            for sign in _SIGN.finditer(text):
+                found = self._plain(page, sign.start(), done)
                 if found is not None:
                     done = found.end
                     yield found

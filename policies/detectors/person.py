@@ -26,7 +26,10 @@ KIND: Final = "PERSON"
 _LABEL: Final = "PERSON"
 _LATIN: Final = "PERSON:latin"
 _HONORIFIC: Final = "PERSON:honorific"
-_SIGN: Final = "PERSON:sign"
+#: The role of the names of banks, which the detector of accounts asks for; without it no account is anybody's neighbour.
+_BANK: Final = "account:bank"
+_ABOUT_START: Final = "PERSON:about-start"
+_ABOUT_END: Final = "PERSON:about-end"
 
 _LABELLED: Final = 0.6
 _CALLED: Final = 0.55
@@ -40,13 +43,29 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>[ ]{0,3})[\"'\[(*【]{0,3}"
 )
-_SPACED: Final = re.compile(r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])")
+_ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
+_SPACED: Final = re.compile(
+    r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
+)
 _ABOUT: Final = re.compile(
-    r" ?[(\[,/] ?(?:(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*]))(?=[\s,)/\].:;·만0-9*-]|$|생)"
+    r" ?[(\[,/] ?(?:(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*]))(?=[\s,)/\].:;·만0-9*번-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}|\+82[- ]?1[0-9][- ]?[0-9]{3,4}[- ]?[0-9]{4})(?![0-9])"
 )
+_SENTENCE_ENDS: Final = ("입니다", "인데", "이라", "이에요", "이고", "이며", "이었", "이셨", "이세요", "라고", "라는")
+_OPENINGS: Final = tuple(
+    f"{mark}{blank}{word}"
+    for mark in "([,/"
+    for blank in ("", " ")
+    for word in ("남", "여", "만 ", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
+)
+_CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
+_LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
+_MAILBOX: Final = re.compile(
+    r"(?<=[A-Za-z0-9])@(?P<host>[A-Za-z0-9-]{1,40}(?:\.[A-Za-z0-9-]{1,40}){0,3}\.[A-Za-z]{2,10})"
+)
+_NOT_MAIL: Final = ("github.", "gitlab.", "example.", "bitbucket.")
 _LATIN_NAME: Final = re.compile(
     r"(?P<name>(?:[A-Z][A-Za-z]{1,12}(?:-[A-Za-z]{2,10})?)(?:,? [A-Z][A-Za-z]{1,12}(?:-[A-Za-z]{1,10})?){1,2})(?![A-Za-z])"
 )
@@ -113,6 +132,7 @@ class PersonName:
         self._surnames = frozenset(pack.surnames)
         self._usual = frozenset(pack.usual_surnames)
         self._compound = frozenset(pack.compound_surnames)
+        self._starts = self._usual | {name[0] for name in pack.compound_surnames}
         self._first = frozenset(pack.first_syllables)
         self._last = frozenset(pack.last_syllables)
         self._particles = frozenset(pack.particles)
@@ -125,7 +145,8 @@ class PersonName:
             _LABEL: every_word((pack.labels,)),
             _LATIN: pack.latin_labels,
             _HONORIFIC: pack.honorifics,
-            _SIGN: ("@",),
+            _ABOUT_START: _OPENINGS,
+            _ABOUT_END: _CLOSINGS,
         }
 
     def detect(self, page: Page, /) -> Iterable[Match]:
@@ -144,19 +165,28 @@ class PersonName:
 
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
-        for word in page.words(_LABEL):
-            lead = _LEAD.match(text, word.end)
-            if lead is None:
-                continue
-            signed = lead["sign"] is not None
-            if not signed and not lead["blank"] and lead["particle"] is None:
-                continue
+        for word in page.labels(_LABEL):
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
-            at = lead.end()
-            end = self._name(text, at, sure=signed and "\n" not in lead["sign"])
-            if end is not None and at not in found:
-                found[at] = Match(KIND, at, end, _LABELLED, "person:label", ("label",))
+            at, end = self._after_label(text, word.end)
+            while end is not None:
+                found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
+                also = _ALSO.match(text, end)
+                if also is None:
+                    break
+                at = also.end()
+                end = self._name(text, at, sure=False)
+
+    def _after_label(self, text: str, at: int) -> tuple[int, int | None]:
+        """Where the name that a label announces begins and ends: 보호자(김서준), 성명(한글): 김서준, 신청인 김서준."""
+        if text[at : at + 1] == "(":
+            end = self._name(text, at + 1, sure=False)
+            if end is not None and text[end : end + 1] in (")", ",", "/", " "):
+                return at + 1, end
+        lead = _LEAD.match(text, at)
+        if lead is None or not (lead["sign"] or lead["blank"] or lead["particle"]):
+            return at, None
+        return lead.end(), self._name(text, lead.end(), sure=lead["sign"] is not None and "\n" not in lead["sign"])
 
     def _columns(self, page: Page, found: dict[int, Match]) -> None:
         for start, end in cells(page, _LABEL, self._heads):
@@ -185,27 +215,41 @@ class PersonName:
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
-        for place in _STRONG.finditer(text):
-            self._around(text, place.start(), place.end(), found)
-        if page.has(_SIGN):
-            for word in page.words(_SIGN):
-                end = word.end
-                while end < len(text) and end - word.end < 40 and (text[end].isalnum() and text[end].isascii() or text[end] in ".-"):
-                    end += 1
-                host = text[word.end : end].lower()
-                if "." in host and not host.startswith(("github", "gitlab", "example")):
-                    start = word.start
-                    while start and word.start - start < 40 and text[start - 1].isascii() and text[start - 1] not in " \t\n,;:<(|/\"'":
-                        start -= 1
-                    if start < word.start and not host.endswith(".go.kr"):
-                        self._around(text, start, end, found)
-        for place in _ABOUT.finditer(text):
-            end = place.start()
-            for size in (3, 4, 2):
-                start = end - size
-                if start >= 0 and not (start and "가" <= text[start - 1] <= "힣") and self._is_name(text[start:end], sure=False):
-                    found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:about", ("neighbour",)))
-                    break
+        for chain in page.chains:
+            if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
+                for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
+                    self._around(text, place.start(), place.end(), found)
+            if page.before(_BANK, chain.start, 8) is not None or page.after(_BANK, chain.end, 8) is not None:
+                self._around(text, chain.start, chain.end, found)
+        if "@" in text:
+            for mailbox in _MAILBOX.finditer(text):
+                host = mailbox["host"].lower()
+                if host.startswith(_NOT_MAIL) or host.endswith(".go.kr"):
+                    continue
+                left = text[max(0, mailbox.start() - 40) : mailbox.start()]
+                start = mailbox.start() - len(left) + len(left.rstrip(_LOCAL))
+                self._around(text, start, mailbox.end(), found)
+        if page.has(_ABOUT_END):
+            for word in page.words(_ABOUT_END):
+                floor = max(0, word.start - 14)
+                at = max(text.rfind(mark, floor, word.start) for mark in "([,/")
+                if at > 0:
+                    self._about(text, at, found)
+        if page.has(_ABOUT_START):
+            for word in page.words(_ABOUT_START):
+                self._about(text, word.start, found)
+
+    def _about(self, text: str, at: int, found: dict[int, Match]) -> None:
+        if at and text[at - 1] == " ":
+            at -= 1
+        if at < 2 or not "가" <= text[at - 1] <= "힣" or _ABOUT.match(text, at) is None:
+            return
+        for size in (3, 4, 2):
+            start = at - size
+            if start >= 0 and not (start and "가" <= text[start - 1] <= "힣"):
+                if self._is_name(text[start:at], sure=False):
+                    found.setdefault(start, Match(KIND, start, at, _BESIDE, "person:about", ("neighbour",)))
+                return
 
     def _around(self, text: str, start: int, end: int, found: dict[int, Match]) -> None:
         left = max(0, start - _REACH)
@@ -215,7 +259,7 @@ class PersonName:
         for begin, limit in ((left, start), (end, right)):
             for token in _TOKEN.finditer(text, begin, limit):
                 at = token.start()
-                if at in found:
+                if at in found or text[at] not in self._starts:
                     continue
                 close = self._name(text, at, sure=False)
                 if close is not None and close <= limit:
@@ -284,7 +328,12 @@ class PersonName:
         return found.end() if self._is_name(name, sure=True) and name[0] in self._usual else None
 
     def _ends(self, rest: str) -> bool:
-        return not rest or rest in self._particles or (rest[0] in "님씨" and rest[1:] in self._particles)
+        return (
+            not rest
+            or rest in self._particles
+            or rest.startswith(_SENTENCE_ENDS)
+            or (rest[0] in "님씨" and rest[1:] in self._particles)
+        )
 
     def _is_word(self, token: str) -> bool:
         return token in self._not
@@ -301,7 +350,9 @@ class PersonName:
             surname = name[0] in (self._surnames if sure else self._usual)
             if not surname or name[1] not in self._first or name[2] not in self._last:
                 return False
-            return not (name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings)
+            return not (
+                name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings
+            )
         return size == 2 and name[0] in self._usual and name[1] in self._last and name not in self._beginnings
 
 

@@ -100,7 +100,7 @@ class ResidentNumber:
         if not base or (label is None and page.embedded(number)):
             return None
         negative = scoring.denied(page, number.start, number.end, KIND)
-        if negative and not sound and label is None:
+        if negative and label is None and (number.solid or not sound):
             return None
         return scoring.match(
             KIND, number.start, number.end, base, "rrn", checksum=sound, label=label, negative=negative

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import log2
 from typing import Any, Final
+
+from ahocorasick_rs import AhoCorasick
 
 from policies.detector import Match
 from policies.detectors._columns import cells
@@ -28,6 +31,7 @@ _KEY: Final = "SECRET:key"
 _BEGIN: Final = "SECRET:begin"
 _END: Final = "SECRET:end"
 _URL: Final = "SECRET:url"
+_LOGON: Final = "SECRET:logon"
 
 #: A keyword may stand this far to the right of where its value begins.
 _BACK: Final = 48
@@ -36,6 +40,8 @@ _PRIVATE: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?:
 _PUTTY: Final = "putty-user-key-file"
 _WITHOUT_END: Final = re.compile(r"[A-Za-z0-9+/=\s\\-]{0,4096}")
 _USERINFO: Final = re.compile(r"[^\s/?#@:\"'<>|]{0,64}:(?P<value>[^\s/?#@\"'<>|]{2,128})@[A-Za-z0-9가-힣\[]")
+#: jdbc:oracle:thin:user/password@host
+_ORACLE: Final = re.compile(r"[^\s/@:\"'<>]{1,64}/(?P<value>[^\s/@\"'<>]{3,64})@[A-Za-z0-9/(]")
 
 #: From the end of a label to its value.
 _LEAD: Final = re.compile(
@@ -69,6 +75,9 @@ _KEY_LEAD: Final = re.compile(
     r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
 _KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{16,1024}")
+_LETTER: Final = re.compile(r"[A-Za-z]")
+_DIGIT: Final = re.compile(r"[0-9]")
+_STRONG_MARK: Final = re.compile(r"[!@#$%^&*+?~]")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SEGMENTS: Final = re.compile(r"[-_./~%=+]+")
 #: Labels that say little: what follows must look more like a key.
@@ -93,6 +102,7 @@ EXAMPLES: Final = (
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
     ),
     ("postgres://app:Qw3rTy!9@db.internal:5432/minwon", "Qw3rTy!9"),
+    ("jdbc:oracle:thin:app/Tjdnf#2025@dbhost:1521/ORCL", "Tjdnf#2025"),
     ("비밀번호는 Hwaseong#2025 입니다", "Hwaseong#2025"),
     ("비밀번호는Hwaseong#2025입니다", "Hwaseong#2025"),
     ("와이파이 비번 gongmu1234 이에요", "gongmu1234"),
@@ -156,7 +166,7 @@ class Credential:
 
     def __init__(self, pack: Secrets) -> None:
         self._shapes = tuple((f"{KIND}:{shape.id}", shape, compiled(shape.regex)) for shape in pack.secrets)
-        self._stop_words = tuple(word.lower() for word in pack.stop_words)
+        self._stop_words = AhoCorasick([word.lower() for word in pack.stop_words])
         self._stop_values = frozenset(word.lower() for word in pack.stop_values)
         self.words: dict[str, tuple[str, ...]] = {
             _SHAPE: every_word(shape.keywords for shape in pack.secrets),
@@ -165,6 +175,7 @@ class Credential:
             _BEGIN: ("-----begin", _PUTTY),
             _END: ("-----end", "private-mac:"),
             _URL: ("://",),
+            _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
         }
 
@@ -174,7 +185,9 @@ class Credential:
         if page.has(_BEGIN):
             yield from _private_keys(page)
         if page.has(_URL):
-            yield from self._userinfo(page)
+            yield from self._userinfo(page, _URL, _USERINFO)
+        if page.has(_LOGON):
+            yield from self._userinfo(page, _LOGON, _ORACLE)
         if page.has(_PASSWORD):
             yield from self._passwords(page)
         if page.has(_KEY):
@@ -201,18 +214,18 @@ class Credential:
 
     def _stopped(self, value: str) -> bool:
         low = value.lower()
-        return low.strip("\"'`.,;:!?()[]{}") in self._stop_values or any(word in low for word in self._stop_words)
+        return low.strip("\"'`.,;:!?()[]{}") in self._stop_values or bool(self._stop_words.find_matches_as_indexes(low))
 
-    def _userinfo(self, page: Page) -> Iterator[Match]:
-        for word in page.words(_URL):
-            found = _USERINFO.match(page.text, word.end)
+    def _userinfo(self, page: Page, role: str, expression: re.Pattern[str]) -> Iterator[Match]:
+        for word in page.words(role):
+            found = expression.match(page.text, word.end)
             if found is not None and not self._stopped(found["value"]) and found["value"][0] not in "$%{":
                 yield Match(KIND, *found.span("value"), 0.9, "secret:url", ("userinfo",))
 
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
         done = 0
-        for word in page.words(_PASSWORD):
+        for word in page.labels(_PASSWORD):
             if word.end <= done:
                 continue
             label = page.lower[word.start : word.end]
@@ -270,10 +283,9 @@ class Credential:
             return 0
         if quoted and (_REFERENCE.match(value) or " " in value.strip()):
             return 0
-        letters = any(char.isalpha() for char in value)
-        digits = any(char.isdigit() for char in value)
-        marks = any(not char.isalnum() for char in value)
-        if letters and (digits or (marks and any(char in "!@#$%^&*+?~" for char in value))):
+        letters = _LETTER.search(value) is not None
+        digits = _DIGIT.search(value) is not None
+        if letters and (digits or _STRONG_MARK.search(value)):
             if not signed and (len(value) < 6 or not digits or (value[0].isupper() and value[1:].isdigit())):
                 return 0
             return 0.9 if len(value) >= 6 or signed else 0.6
@@ -294,7 +306,7 @@ class Credential:
         text = page.text
         done = 0
         for word in page.words(_KEY):
-            if word.end <= done:
+            if word.end <= done or page.lower.startswith(("key", "_key", " key", "-key", "token"), word.end):
                 continue
             label = page.lower[word.start : word.end]
             before = text[word.start - 1] if word.start else ""
@@ -305,8 +317,9 @@ class Credential:
                 continue
             found = _KEY_VALUE.match(text, lead.end())
             if found is None:
+                done = word.end  # of api_key and key, which end together, the longer comes first
                 continue
-            done = found.end()
+            done = max(found.end(), word.end)
             if (lead["sign"] is None and label in _WEAK_KEYS) or lead.end() == word.end:
                 continue
             value = found[0].rstrip(".-")
@@ -373,7 +386,7 @@ def _is_letter(char: str) -> bool:
 
 
 def _mixed(value: str) -> bool:
-    return any(char.isdigit() for char in value) and any(char.isalpha() for char in value)
+    return _DIGIT.search(value) is not None and _LETTER.search(value) is not None
 
 
 def _is_spoken(value: str) -> bool:
@@ -399,7 +412,8 @@ def _trimmed(value: str, before: str) -> str:
 def entropy(value: str) -> float:
     """Bits per character (Shannon)."""
     size = len(value)
-    return -sum((n := value.count(char)) / size * log2(n / size) for char in set(value)) if size else 0.0
+    counts = Counter(value).values()
+    return log2(size) - sum([n * log2(n) for n in counts]) / size if size else 0.0
 
 
 def of(pack: Any) -> Credential:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
-import types
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib import metadata
 from pathlib import Path
 
+import genai_prices
 import pytest
 
 from billing.drift import Difference, GenaiPrices, LitellmMap, differences, proposals
@@ -82,34 +83,63 @@ def test_the_proposal_is_a_whole_list_that_can_be_imported_as_it_is(folder: Path
     assert book.card("openai/steady", day).confirmed
 
 
-@dataclass
-class _Asked:
-    input_tokens: int = 0
-    output_tokens: int = 0
+LIBRARY = GenaiPrices(genai_prices, f"genai-prices {metadata.version('genai-prices')}", AT)
+
+#: Where the library and our price files state different prices, and which of the two we keep, and why.
+KNOWN = {
+    # it takes the price in one region's endpoint, 10 % more, for the price
+    "aws/anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "aws/anthropic.claude-haiku-4-5-20251001-v1:0",
+    # the two libraries say different things: ours is litellm's, and unconfirmed
+    "together/meta-llama/Llama-3.3-70B-Instruct-Turbo",
+    "xai/grok-code-fast-1",
+}
 
 
-def library(prices: dict[tuple[str, str], tuple[str, str]]) -> types.SimpleNamespace:
-    """A stand-in with the two names of genai-prices that are used; prices are USD per million."""
-
-    def calc_price(usage: _Asked, *, model_ref: str, provider_id: str) -> types.SimpleNamespace:
-        try:
-            sent, answered = prices[provider_id, model_ref]
-        except KeyError:
-            raise LookupError(model_ref) from None
-        return types.SimpleNamespace(
-            input_price=Decimal(sent) * usage.input_tokens / 1_000_000,
-            output_price=Decimal(answered) * usage.output_tokens / 1_000_000,
-        )
-
-    return types.SimpleNamespace(Usage=_Asked, calc_price=calc_price)
+def test_the_library_itself_is_asked_and_says_what_we_say() -> None:
+    book = load()
+    assert {difference.key for difference in differences(book, AT, [LIBRARY])} == KNOWN
+    assert len([key for key in book.keys() if LIBRARY.prices(key)]) > 100  # noqa: SIM118 – a book is no mapping
 
 
-def test_both_libraries_are_asked_and_named(folder: Path) -> None:
-    first = LitellmMap(json.loads(MAP, parse_float=Decimal), "a map")
-    second = GenaiPrices(library({("openai", "model"): ("1.5", "4"), ("openai", "steady"): ("1", "4")}), "a library")
-    assert [(d.meter, d.theirs, d.source) for d in differences(load(folder), AT, [first, second])] == [
-        ("input", "1.25", "a map"),
-        ("input", "1.5", "a library"),
+def test_what_is_confirmed_by_two_lists_stands_in_both() -> None:
+    """Every price whose source names both: the two installed libraries state it, to the digit."""
+    spec = importlib.util.find_spec("litellm")
+    assert spec is not None
+    assert spec.origin is not None
+    file = Path(spec.origin).parent / "model_prices_and_context_window_backup.json"
+    both = (LitellmMap(json.loads(file.read_text("utf-8"), parse_float=Decimal), "litellm"), LIBRARY)
+    checked = set()
+    for price in load().prices:
+        if not price.confirmed or "genai-prices 0.2.3" not in price.source or price.meter not in COMPARED:
+            continue
+        ours = Decimal(price.unit_price_pico).scaleb(-12)
+        assert {table.prices(price.key).get(price.meter) for table in both} == {ours}, price.id
+        checked.add(price.key)
+    assert len(checked) == 10
+
+
+COMPARED = ("input", "output", "cache_read")
+
+
+def test_at_noon_nobody_has_dear_hours() -> None:
+    """DeepSeek's are before ten in the morning: a comparison made in them is the same as one made outside them."""
+    for hour in (2, 12, 23):
+        table = GenaiPrices(genai_prices, "a library", datetime(2026, 11, 24, hour, tzinfo=UTC))
+        assert table.prices("deepseek/deepseek-v4-pro")["input"] * 1_000_000 == Decimal("0.66")
+
+
+def test_both_libraries_are_asked_and_named(tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "openai.yaml").write_text(OURS.replace("openai/model", "openai/gpt-5").replace("openai/steady", "openai/x"))
+    table = json.loads(MAP.replace('"model"', '"gpt-5"'), parse_float=Decimal)
+    found = differences(load(ours), AT, [LitellmMap(table, "a map"), LIBRARY])
+    assert [(d.meter, d.ours, d.theirs, d.source) for d in found] == [
+        ("input", "1", "1.25", "a map"),
+        ("input", "1", "1.25", LIBRARY.source),
+        ("cache_read", "0.1", "0.125", LIBRARY.source),
+        ("output", "4", "10", LIBRARY.source),
     ]
 
 
@@ -121,7 +151,7 @@ def test_the_command_shows_and_changes_nothing(tmp_path: Path, capsys: pytest.Ca
     assert main([*words, "--map", str(file)], {}) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["applied"] is False
-    assert told["differences"] == [
+    assert [row for row in told["differences"] if row["source"] == str(file)] == [
         {
             "key": "openai/gpt-5-mini",
             "meter": "input",
@@ -145,7 +175,8 @@ def test_what_litellm_ships_is_read_without_importing_it(tmp_path: Path, capsys:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
-    assert told["compared"][0].startswith("litellm ")
-    assert {row["key"].partition("/")[0] for row in told["differences"]} <= {"deepseek"}
+    assert [source.partition(" ")[0] for source in told["compared"]] == ["litellm", "genai-prices"]
+    by_map = [row for row in told["differences"] if row["source"].startswith("litellm ")]
+    assert {row["key"].partition("/")[0] for row in by_map} == {"deepseek"}
     assert main([*words, "--map", str(tmp_path / "none.json")], {}) == 1
     assert "no price table" in capsys.readouterr().err

@@ -25,9 +25,9 @@ WITHOUT_PRICE = {"sonar-pro", "hyperclova-x", "solar-pro2"}
 
 #: What is offered as soon as its credential is there, or its server is switched on.
 CONFIRMED = {
-    "gpt-5", "gpt-5-mini", "gpt-4o",
+    "gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-4o", "gpt-6-sol", "gpt-6-luna",
     "claude-sonnet-4-5", "claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5",
-    "gemini-2.5-pro", "gemini-2.5-flash",
+    "gemini-2.5-pro", "gemini-2.5-flash", "gemini-3.8-flash", "grok-4.7", "grok-4.3", "mistral-large", "mistral-small",
     "exaone-4-32b", "qwen3-32b", "llama-3.3-70b", "gemma-3-27b", "gpt-oss-20b",
 }  # fmt: skip
 

@@ -74,8 +74,22 @@ prices:
             None,
             ["config.yaml:", ".deployments[0].provider", "embeddings by 'anthropic'", "take `embeddings` out"],
         ),
+        (
+            lambda text: text.replace("detectors: []", "detectors: ['no_such_module:detector']", 1),
+            None,
+            ["config.yaml:", "policies.detectors", "no_such_module:detector", "cannot be imported", "PYTHONPATH"],
+        ),
     ],
-    ids=["price file", "kind", "family", "tokenizer", "no vendor", "a vendor past our transport", "embeddings"],
+    ids=[
+        "price file",
+        "kind",
+        "family",
+        "tokenizer",
+        "no vendor",
+        "a vendor past our transport",
+        "embeddings",
+        "detector",
+    ],
 )
 def test_a_start_that_cannot_be_says_why_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], config: object, price: str | None, says: list[str]

@@ -217,3 +217,15 @@ def test_inside_nothing_has_to_be_taken_out(tmp_path: Path) -> None:
     answer = json.loads(out.getvalue())
     assert answer["left_in_clear"]["count"] == 0
     assert answer["must_block"]["share"] == 0.0
+
+
+def test_the_sum_in_the_documentation_is_what_comes_out(tmp_path: Path) -> None:
+    """The example that clerks are invited to check: its lines give its table, to the letter."""
+    page = (Path(__file__).parents[2] / "docs" / "filters" / "evaluation.md").read_text("utf-8")
+    lines, table = (page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("jsonl", "text"))
+    path = tmp_path / "example.jsonl"
+    path.write_text(lines, "utf-8")
+    out = io.StringIO()
+    assert main(["evaluate", str(path)], out) == 0
+    _, _, shown = out.getvalue().partition("\n\n")
+    assert shown == table
