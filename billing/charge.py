@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from billing.money import PICO_PER_TICK, round_half_even
 from billing.usage import Quality, Usage
@@ -31,8 +32,7 @@ class ChargeLine(NamedTuple):
         return self.quantity * self.unit_price_pico
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """The priced usage.
 
     `ticks`: the amount, 1e-10 USD or 1e-6 KRW; None when it is in suspense, and then `reason` says why.

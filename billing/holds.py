@@ -12,8 +12,9 @@ background task ever looks at a request again to find out whom to bill.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from billing.ledger import Leg, usage_legs
 from billing.periods import Periods
@@ -24,8 +25,7 @@ Outcome = Literal["completed", "aborted", "failed", "expired"]
 Quality = Literal["exact", "estimated", "suspense"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dimensions:
+class Dimensions(Struct, frozen=True):
     """Who asks, for what, and which budgets carry it. `scopes` are sorted: it is the order counters are locked in."""
 
     principal: str
@@ -43,8 +43,7 @@ class Dimensions:
     model_requested: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where one attempt goes and at which pinned price, rate and tax it is booked."""
 
     model: str
@@ -61,8 +60,7 @@ class Place:
     vat_treatment: str = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Money set aside for one attempt. `amount` is micro-won; `output_cap` is what the provider is told."""
 
     request_id: str
@@ -80,8 +78,7 @@ class Hold:
         return f"{self.request_id}:{self.attempt}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(Struct, frozen=True):
     """Ask for a hold; `instead_of` is released in the same transaction, so that a fallback never loses its money between.
 
     Answered with a `Hold`, or with the `Refused` of billing.quota.
@@ -100,8 +97,7 @@ class Reserve:
     instead_of: Void | Settle | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MarkSent:
+class MarkSent(Struct, frozen=True):
     """The request is about to leave. Answered with False when the hold was resolved meanwhile: then it must not leave.
 
     The very same mark again is a replay and answered as the first was.
@@ -111,8 +107,7 @@ class MarkSent:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """What has been delivered so far, so that a crash can be billed for it. `detail` is JSON without any text of the answer."""
 
     hold_id: str
@@ -120,16 +115,14 @@ class Checkpoint:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """How a hold stood when somebody who does not own it decided to resolve it."""
 
     state: HoldState
     lease_until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(Struct, frozen=True):
     """Give the whole hold back. Answered with True, or False when it was already resolved, or is not as `seen` any more."""
 
     hold: Hold
@@ -138,8 +131,7 @@ class Void:
     seen: Seen | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MeterLine:
+class MeterLine(Struct, frozen=True):
     """One disjoint quantity and its price, as charged."""
 
     model: str
@@ -149,8 +141,7 @@ class MeterLine:
     amount_ticks: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """Something a person must look at. `kind` + `subject` open it once."""
 
     kind: str
@@ -160,8 +151,7 @@ class Case:
     theirs: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """Book one attempt. `won` and `vat` are micro-won; `won` is None when the price is unknown, and then a case must say so.
 
     `raw_usage` is the vendor's own usage object as JSON; `usage_context` what it was read with beside it, as JSON.
@@ -212,8 +202,7 @@ class Settle:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reverse:
+class Reverse(Struct, frozen=True):
     """Negate a journal, once. The budgets get the money back in the periods given: those that are open now.
 
     Answered with True; the very same reversal again (same actor, same instant) is a replay and True as well.
@@ -227,8 +216,7 @@ class Reverse:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(Struct, frozen=True):
     """`state` says what happened:
 
     booked     now
@@ -241,8 +229,7 @@ class Booked:
     breach: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SetQuota:
+class SetQuota(Struct, frozen=True):
     """A decision about an allowance, in force from its commit on. `amount` micro-won, None lifts the quota."""
 
     scope: str

@@ -13,8 +13,9 @@ remains; the provider then enforces the cap, so the actual cost can never exceed
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from billing.periods import PeriodKind, Periods
 
@@ -26,8 +27,7 @@ SCALE = 10**16
 FLOOR = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """`amount` is micro-won per period. Soft quotas never refuse; they are shown and warned about."""
 
     scope: str
@@ -36,8 +36,7 @@ class Quota:
     hard: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """The ceiling one attempt needs: `fixed` micro-won for the input and fees, `per_output` micro-won × SCALE per token.
 
     `choices` is `n`: every choice may use the cap. `wanted` is the cap the caller or the model's default asks for, 0 where
@@ -82,14 +81,12 @@ class Standing(NamedTuple):
         return self.quota.amount - self.posted - self.held
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     output_cap: int
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The narrowest hard quota, and what would have been needed at least.
 
     `would_fit`: every hard quota would admit the request as soon as what is held now is released.

@@ -12,10 +12,10 @@ nothing when its owner has moved it or renewed its lease since.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from billing.card import RateCard
 from billing.holds import Case, Dimensions, Hold, Place, Seen, Settle, Void

@@ -17,9 +17,9 @@ payable does not: the amount waits in an account of its own until someone has lo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import orjson
+from msgspec.structs import replace
 
 from billing.card import RateCard
 from billing.charge import Charge

@@ -331,13 +331,6 @@ class Tx:
         rows = self.run(self.sql.events, [(id_,) for id_ in ids])
         return [(row[outcome], None if row[won] is None else row[won] + (row[vat] or 0)) for row in rows]
 
-    def outcomes(self, ids: Iterable[str]) -> list[tuple[str, int | None]]:
-        """(outcome, micro-won with tax) of what was booked for these holds; None where the amount is not known."""
-        names = [column.name for column in _table(tables.UsageEventRow).columns]
-        outcome, won, vat = names.index("outcome"), names.index("won"), names.index("vat")
-        rows = self.run(self.sql.events, [(id_,) for id_ in ids])
-        return [(row[outcome], None if row[won] is None else row[won] + (row[vat] or 0)) for row in rows]
-
     def next_journal(self) -> int:
         """The next journal's number, nobody else's to take until we commit."""
         rows = self._ahead.pop("journal", None)

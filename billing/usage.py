@@ -11,9 +11,10 @@ The one part that is not settled at extraction is reasoning: it sits inside `out
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 Quality = Literal["exact", "estimated", "suspense"]
 
@@ -55,8 +56,7 @@ METERS: tuple[str, ...] = (*TOKEN_METERS, *OTHER_METERS)
 FALLBACKS: Mapping[str, str] = MappingProxyType({"cache_write_5m": "cache_write", "cache_write_1h": "cache_write"})
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """The part of a usage that one other model answered (an adviser, a fallback inside the vendor's own loop)."""
 
     model: str
@@ -65,8 +65,7 @@ class Served:
     reasoning_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Disjoint quantities of one answer.
 
     `meters`: meter name → quantity (tokens, calls, seconds …), never negative. Empty when `quality` is `suspense`, whose

@@ -771,7 +771,7 @@ def _read_usage(  # noqa: PLR0917 – what was said, and everything beside it th
         known["response_model"] = served
     found = extract(provider, flavor, usage, model=deployment.model, context=known)
     if beside:
-        found = replace(found, conditions={**conditions_from(beside), **found.conditions})
+        found = msgspec.structs.replace(found, conditions={**conditions_from(beside), **found.conditions})
     card = option.card
     if served and served != deployment.model:
         inside = deployment.destination == "inside"
@@ -780,7 +780,7 @@ def _read_usage(  # noqa: PLR0917 – what was said, and everything beside it th
                 option.place.price_key, deployment.model, served, from_us(plan.at), inside=inside
             )
         except NoPrice as missing:
-            found = replace(found, quality="suspense", reason=f"unknown: {missing}")
+            found = msgspec.structs.replace(found, quality="suspense", reason=f"unknown: {missing}")
     return _Metered(found, card, orjson.dumps(beside).decode() if beside else None)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from clock import MINUTE, SECOND, Clock
 
+from msgspec.structs import replace
 from billing.book import Book
 from billing.card import Price
 from billing.holds import Dimensions, Hold, MarkSent, Op, Outcome, Place, Reserve, Reverse, SetQuota, Settle, Void

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import chain
 from random import Random
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from clock import DAY, HOUR, SECOND
 from ledgers import LEASE, SEOUL, WON, Ledger, ask_for, booking, card, open_ledger, place, used
+from msgspec.structs import replace
 
 from billing.book import LedgerUnavailable, NotReversible
 from billing.holds import Booked, Case, Checkpoint, Hold, MarkSent, Op, Reserve, Reverse, Seen, SetQuota, Settle, Void

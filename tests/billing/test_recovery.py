@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from clock import SECOND
 from ledgers import LEASE, Ledger, card, open_ledger, place
+from msgspec.structs import replace
 
 from billing.holds import Checkpoint, Hold, Place, Seen, Settle, Void
 from billing.recovery import hold_from, resolve

@@ -5,13 +5,13 @@ The hold of these tests is for 1,000 tokens in and 1,000 out at $1 and $4 a mill
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from clock import MORNING
 from ledgers import ask_for, card, place, used, who
+from msgspec.structs import replace
 
 from billing.holds import Hold, Place, Settle
 from billing.ledger import check_balance

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from clock import DAY, HOUR, MINUTE, SECOND
 from ledgers import LEASE, SEOUL, Ledger, booking, card, open_ledger, place, seal_books, used
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from billing import tables

@@ -10,7 +10,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -18,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from clock import SECOND
 from ledgers import WON, Ledger, booking, open_ledger
+from msgspec.structs import replace
 
 from billing.book import LedgerUnavailable
 from billing.holds import Booked, Checkpoint, Hold, MarkSent, SetQuota, Void
