@@ -51,6 +51,8 @@ _REMEMBERED = 20_000
 _COLLISIONS = 5
 
 _LIVE = ("open", "sent")
+#: Spelled as a tuple because it is asked of every operation: a union is built anew each time.
+_RESOLVING = (Settle, Void)
 _DAY_US = 86_400_000_000
 
 
@@ -343,17 +345,20 @@ def _utc_date(day: int) -> str:
 def _counters_of(group: Sequence[Op], originals: dict[str, dict[str, Any]]) -> set[Key]:
     """Every counter the group may change."""
     keys: set[Key] = set()
+    seen: set[tuple[tuple[str, ...], Periods]] = set()
     for op in group:
         if isinstance(op, Reserve):
-            keys.update(_keys(op.who.scopes, op.who.periods))
+            seen.add((op.who.scopes, op.who.periods))
             if op.instead_of is not None:
                 who = op.instead_of.hold.who
-                keys.update(_keys(who.scopes, who.periods))
-        elif isinstance(op, Settle | Void):
+                seen.add((who.scopes, who.periods))
+        elif isinstance(op, _RESOLVING):
             who = op.hold.who
-            keys.update(_keys(who.scopes, who.periods))
+            seen.add((who.scopes, who.periods))
         elif isinstance(op, Reverse) and op.journal_id in originals:
-            keys.update(_keys(_scopes_of(originals[op.journal_id]), op.periods))
+            seen.add((_scopes_of(originals[op.journal_id]), op.periods))
+    for scopes, periods in seen:
+        keys.update(_keys(scopes, periods))
     return keys
 
 
@@ -447,11 +452,14 @@ class _Page:
 
     def _standings(self, scopes: Iterable[str], periods: Periods) -> list[Standing]:
         found: list[Standing] = []
+        counters, before, quotas = self._counters, self._before, self._quotas
         for scope in scopes:
-            for quota in self._quotas.get(scope, _NO_QUOTAS).values():
+            if scope not in quotas:
+                continue
+            for quota in quotas[scope].values():
                 label = periods.label(quota.period)
                 key = (scope, label)
-                counter = self._counters.get(key) or self._before[key]
+                counter = counters.get(key) or before[key]
                 found.append(Standing(quota, label, counter[0], counter[1]))
         return found
 
@@ -621,7 +629,6 @@ class _Page:
         return changed
 
 
-_NO_QUOTAS: dict[str, Quota] = {}
 _NO_HOLD = ("", 0, 0)
 _BOOKED = Booked("booked")
 _BREACH = Booked("booked", breach=True)
@@ -631,7 +638,7 @@ def _holds_of(group: Sequence[Op]) -> list[str]:
     """The holds whose state the group asks for, each once."""
     ids: dict[str, None] = {}
     for op in group:
-        if isinstance(op, Settle | Void):
+        if isinstance(op, _RESOLVING):
             ids[op.hold.id] = None
         elif isinstance(op, Reserve) and op.instead_of is not None:
             ids[op.instead_of.hold.id] = None

@@ -43,6 +43,11 @@ _RETRY_SECONDS = 0.5
 _DOUBT_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 5.0
 
+#: What was spent, or is given back: never dropped.
+_MONEY = (Settle, Void, Reverse)
+#: After these a budget may have room again.
+_FREEING = (*_MONEY, SetQuota)
+
 Work = Callable[[Tx], Any]
 
 
@@ -202,7 +207,7 @@ class Writer:
             op, answer = item.op, item.answer
             if isinstance(answer, BaseException):
                 away = isinstance(answer, LedgerUnavailable)
-                if away and isinstance(op, Settle | Void | Reverse):
+                if away and isinstance(op, _MONEY):
                     again.append(item)
                     continue
                 if away and isinstance(op, Checkpoint):
@@ -269,7 +274,7 @@ class Writer:
         for item in items:
             op, future = item.op, item.future
             assert future is not None
-            freed = freed or isinstance(op, Settle | Void | Reverse | SetQuota) or _frees(op)
+            freed = freed or isinstance(op, _FREEING) or _frees(op)
             if future.done():
                 # Whoever waited was cancelled. The operation stands, but a hold that was granted has no owner.
                 if isinstance(item.answer, Hold):

@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from billing.holds import Booked, Settle
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
+
+
+class _Bookings(Collector):
+    """What every booking adds to, in plain numbers: they are turned into series when somebody asks, not for each request."""
+
+    def __init__(self) -> None:
+        #: (model, outcome, quality) → bookings, tokens, micro-won
+        self._sums: dict[tuple[str, str, str], list[int]] = {}
+        #: deployment → bookings by the first bucket they fit in, then their seconds
+        self._times: dict[str, list[float]] = {}
+
+    def add(self, op: Settle) -> None:
+        where = op.hold.where
+        key = (where.model, op.outcome, op.quality)
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = [0, 0, 0]
+        sums[0] += 1
+        sums[1] += op.tokens
+        sums[2] += op.total
+        times = self._times.get(where.deployment)
+        if times is None:
+            times = self._times[where.deployment] = [0.0] * (len(_SECONDS) + 2)
+        seconds = (op.ended_at - op.started_at) / 1e6
+        times[bisect_left(_SECONDS, seconds)] += 1
+        times[-1] += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "haechi_requests",
+            "Attempts booked, by public model, outcome and quality of the amount.",
+            labels=("model", "outcome", "quality"),
+        )
+        tokens = CounterMetricFamily("haechi_tokens", "Tokens booked, by public model.", labels=("model",))
+        won = CounterMetricFamily("haechi_cost_won", "Won booked, tax included.", labels=("model",))
+        seconds = HistogramMetricFamily(
+            "haechi_upstream_seconds", "From dispatch to the end of the answer, by deployment.", labels=("deployment",)
+        )
+        by_model: dict[str, tuple[int, int]] = {}
+        for key, (count, used, cost) in list(self._sums.items()):
+            requests.add_metric(key, count)
+            before = by_model.get(key[0], (0, 0))
+            by_model[key[0]] = (before[0] + used, before[1] + cost)
+        for model, (used, cost) in by_model.items():
+            tokens.add_metric((model,), used)
+            won.add_metric((model,), cost / 1e6)
+        for deployment, times in list(self._times.items()):
+            reached = accumulate(times[:-1])
+            edges = (*(str(float(edge)) for edge in _SECONDS), "+Inf")
+            seconds.add_metric((deployment,), list(zip(edges, reached, strict=True)), sum_value=times[-1])
+        return (requests, tokens, won, seconds)
 
 
 class Metrics:
@@ -16,23 +72,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._requests = Counter(
-            "haechi_requests_total",
-            "Attempts booked, by public model, outcome and quality of the amount.",
-            ("model", "outcome", "quality"),
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "haechi_tokens_total", "Tokens booked, by public model.", ("model",), registry=self.registry
-        )
-        self._won = Counter("haechi_cost_won_total", "Won booked, tax included.", ("model",), registry=self.registry)
-        self._seconds = Histogram(
-            "haechi_upstream_seconds",
-            "From dispatch to the end of the answer, by deployment.",
-            ("deployment",),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        self._bookings = _Bookings()
+        self.registry.register(self._bookings)
         self._failures = Counter(
             "haechi_attempts_failed_total",
             "Attempts that delivered nothing, by deployment and failure.",
@@ -62,11 +103,7 @@ class Metrics:
     def settled(self, op: Settle, booked: Booked) -> None:
         if booked.state != "booked":
             return
-        model = op.hold.where.model
-        self._child(self._requests, model, op.outcome, op.quality).inc()
-        self._child(self._tokens, model).inc(op.tokens)
-        self._child(self._won, model).inc(op.total / 1e6)
-        self._child(self._seconds, op.hold.where.deployment).observe((op.ended_at - op.started_at) / 1e6)
+        self._bookings.add(op)
         if booked.breach:
             self._breaches.inc()
         for case in op.cases:
