@@ -40,9 +40,9 @@ from policies.chain import Chain
 from policies.compiling import detectors_of
 from policies.detector import Detector
 from policies.engine import Scanner
-from policies.rules.actions import Actions
 from policies.pack import Pack, PackError, shipped
 from policies.pack import load as load_pack
+from policies.rules.actions import Actions
 from policies.rules.data_grade import DataGrade
 from policies.subject import Exemption, Tightening
 
@@ -247,7 +247,7 @@ def _refuse_unreadable(settings: Settings) -> None:
         for position, deployment in enumerate(model.deployments):
             at = ("models", index, "deployments", position)
             provider = settings.providers[deployment.provider]
-            if (refusal := registry.refusal_of(provider.kind, deployment.model)) is not None:
+            if (refusal := registry.refusal_of(provider.kind, deployment.model, model.capabilities)) is not None:
                 tell((*at, "model"), refusal)
             if deployment.tokenizer is not None and deployment.tokenizer not in tokens.NAMES:
                 what = (
