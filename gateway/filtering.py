@@ -150,8 +150,8 @@ class Filters:
         self._exemptions = exemptions
         self._tightenings = tightenings
         # What a site brought along may ask somebody else and wait for an answer; nobody waits for it on the event loop.
-        ours = {id(detector) for detector in DETECTORS}
-        self._quick = all(id(detector) in ours for detector in scanner.detectors)
+        ours = {type(detector) for detector in DETECTORS}
+        self._quick = all(type(detector) in ours for detector in scanner.detectors)
         self._clean: dict[tuple[Grade, Grade, Destination], Decision] = {}
 
     @property

@@ -190,6 +190,7 @@ class ProviderConfig(Section):
     client_cert: str | None = None
     tax: Tax = Tax()
     stream_usage: bool = True
+    base64_vectors: bool = False
     output_cap_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     trust_reported_cost: bool = False
     family: Annotated[str, AfterValidator(_family)] = "openai/chat"

@@ -1,7 +1,7 @@
 """What the server does between requests: keep leases alive, resolve what a crash left behind, seal the books.
 
     every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died); a third of a lease
-                 forget what is remembered of requests under an Idempotency-Key, when its day is over
+                 forget what is remembered of requests under an Idempotency-Key, when its day is over, and masked values
     every  2 s   seal journals and decisions of the filters that are committed and not yet in their chain
     at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
 
@@ -26,6 +26,7 @@ from gateway.evidence import store as evidence
 from gateway.exchange import World
 from gateway.idempotency.repeats import Repeats
 from gateway.metrics import Metrics
+from gateway.workspace.store import forget_expired_vaults
 
 log = logging.getLogger("haechi.upkeep")
 
@@ -98,6 +99,7 @@ class Upkeep:
         await self._writer.transact(lambda tx: tx.renew_leases(self._owner, until))
         await self._resolve(all_of=None)
         await self._writer.transact(self._repeats.forget_expired)
+        await self._writer.transact(lambda tx: forget_expired_vaults(tx, self._clock()))
 
     async def _resolve(self, *, all_of: str | None) -> int:
         now = self._clock()

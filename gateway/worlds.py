@@ -37,12 +37,13 @@ from gateway.settings import ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
 from policies import site
 from policies.chain import Chain
+from policies.compiling import detectors_of
 from policies.detector import Detector
-from policies.detectors import DETECTORS
 from policies.engine import Scanner
+from policies.pack import Pack, PackError, shipped
+from policies.pack import load as load_pack
 from policies.rules.actions import Actions
 from policies.rules.data_grade import DataGrade
-from policies.ruleset import Rules
 from policies.subject import Exemption, Tightening
 
 log = logging.getLogger("haechi.worlds")
@@ -146,8 +147,9 @@ class Worlds:
 
     def _filters(self, settings: Settings) -> Filters:
         """Compiled anew only where the rules are others: what was read under the same ones is remembered across a reload."""
-        rules = Rules()
-        looking = (*DETECTORS, *self._detectors, *_of_site(settings))
+        pack = _pack(settings)
+        rules = pack.rules
+        looking = (*detectors_of(pack), *self._detectors, *_of_site(settings))
         if self._scanner is None or self._scanner.rules != rules or self._looking != looking:
             self._scanner = Scanner(rules, looking)
             self._looking = looking
@@ -207,6 +209,21 @@ class Worlds:
         task.add_done_callback(self._closing.discard)
 
 
+def _pack(settings: Settings) -> Pack:
+    """The shipped rules and what the folder `packs/NAME` beside config.yaml adds to them. A bad one is refused whole."""
+    name = settings.policies.pack
+    if name == "default":
+        return shipped()
+    folder = settings.config.parent / "packs" / name
+    where = whereabouts(settings.config, ("policies", "pack"))
+    try:
+        return load_pack(folder)
+    except PackError as error:
+        raise ConfigError([f"{folder}/{error}"]) from error
+    except OSError as error:
+        raise ConfigError([f"{where}: no folder {folder} → make it, or write `default` / 규칙 폴더가 없습니다"]) from error
+
+
 def _of_site(settings: Settings) -> tuple[Detector, ...]:
     try:
         return site.detectors(settings.policies.detectors)
@@ -230,7 +247,7 @@ def _refuse_unreadable(settings: Settings) -> None:
         for position, deployment in enumerate(model.deployments):
             at = ("models", index, "deployments", position)
             provider = settings.providers[deployment.provider]
-            if (refusal := registry.refusal_of(provider.kind, deployment.model)) is not None:
+            if (refusal := registry.refusal_of(provider.kind, deployment.model, model.capabilities)) is not None:
                 tell((*at, "model"), refusal)
             if deployment.tokenizer is not None and deployment.tokenizer not in tokens.NAMES:
                 what = (

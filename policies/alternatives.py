@@ -73,14 +73,13 @@ def alternatives(view: View) -> Iterator[View]:
 
 _NUMERAL: Final = f"[0-9{_HANGUL}{_HAN}]"
 _JOINT: Final = r"(?: ?(?:다시|하이픈|대시|에|의|[\-./_]) ?| )"
-#: Whether there is anything to look at: four numerals the first of which is a word, four digits apart, a mark in words.
-_WORDED_HINT: Final = re.compile(
-    rf"[0-9{_HANGUL}{_HAN}](?:(?<=[{_HANGUL}{_HAN}])(?:[ \-]?{_NUMERAL}){{3}}"
-    rf"|(?<=[0-9])(?: (?:- )?[0-9]){{3}}(?![0-9])| ?(?:다시|하이픈|대시) ?{_NUMERAL})"
-)
+#: Whether there is anything to look at. None of them begins with a digit: a page of digits then costs nothing.
+_WORDED_HINT: Final = re.compile(rf"[{_HANGUL}{_HAN}](?:[ \-]?{_NUMERAL}){{3}}")
+_APART_HINT: Final = re.compile(r" [0-9] (?:- )?[0-9] (?:- )?[0-9](?![0-9])")
+_MARKS: Final = ("다시", "하이픈", "대시")
 _LOOKS: Final = "".join(_LIKE)
 _LOOK: Final = re.compile(f"[{_LOOKS}]")
-_LOOK_HINT: Final = re.compile(rf"[0-9{_LOOKS}](?:(?<=[0-9])[\-.]?[{_LOOKS}]|(?<=[{_LOOKS}])[\-.]?[0-9])")
+_LOOK_HINT: Final = re.compile(rf"[{_LOOKS}](?:[\-.]?[0-9]|(?<=[0-9].)|(?<=[0-9][\-.].))")
 #: The stroke of a 1, but not the line of a table: inside a group, and a hyphen after it.
 _BAR: Final = re.compile(r"(?<![0-9|\-])[0-9]{1,6}(\|)[0-9]{0,6}-[0-9]")
 _RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}+")
@@ -92,6 +91,10 @@ _PARTICLE: Final = frozenset("다고며라에니요네나었")
 _CHAIN: Final = re.compile(
     rf"[0-9{_LOOKS}](?<![0-9A-Za-z].)[0-9{_LOOKS}]*+(?:[\-. ][0-9{_LOOKS}]++){{0,5}}+(?![0-9A-Za-z@])"
 )
+_DIGIT: Final = re.compile(r"[0-9]")
+_LATIN: Final = re.compile(f"[{''.join(_LATIN_DIGITS)}]")
+_FROM_LOOKS: Final = str.maketrans(_LIKE)
+
 _DOT: Final = re.compile(
     r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[A-Za-z0-9]) (?:dot|닷|점) (?=[A-Za-z0-9])"
     r"|(?<=[A-Za-z0-9])(?:닷|쩜)(?=[A-Za-z0-9])",
@@ -102,15 +105,6 @@ _AT: Final = re.compile(
     r"|(?<=[A-Za-z0-9._\-]) ?(?:골뱅이|앳) ?(?=[A-Za-z0-9가-힣])"
     r"|(?<=[A-Za-z0-9]) at (?=[A-Za-z0-9\-]{1,40}+(?: dot | ?[\[(]dot|\.|\[\.\]| 닷 ))"
     r"|(?<=[A-Za-z0-9])(?: @ ?|@ )(?=[A-Za-z0-9])",
-    re.I,
-)
-_DIGIT: Final = re.compile(r"[0-9]")
-_LATIN: Final = re.compile(f"[{''.join(_LATIN_DIGITS)}]")
-_FROM_LOOKS: Final = str.maketrans(_LIKE)
-
-_DOT: Final = re.compile(
-    r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[A-Za-z0-9]) (?:dot|닷|점) (?=[A-Za-z0-9])"
-    r"|(?<=[A-Za-z0-9])(?:닷|쩜)(?=[A-Za-z0-9])",
     re.I,
 )
 _AT_HINTS: Final = ("골뱅이", "(at", "[at", "{at", "<at", "[@", "(@", " at ", " @", "@ ", "앳")
@@ -124,7 +118,7 @@ _FOREIGN: Final = re.compile(r"[Ͱ-Ͽ\u0400-\u052f\u0531-\u058f]")
 
 def _spelled(text: str, *, foreign: bool) -> list[_Change]:
     changes: list[_Change] = []
-    if _WORDED_HINT.search(text) is not None:
+    if _WORDED_HINT.search(text) or _APART_HINT.search(text) or any(mark in text for mark in _MARKS):
         for run in _RUN.finditer(text):
             changes += _run(run)
     if _LOOK_HINT.search(text) is not None:
@@ -312,8 +306,12 @@ def _rewrite(view: View, changes: list[_Change], kind: ViewKind) -> View:
 
     def keep(start: int, end: int) -> None:
         pieces.append(text[start:end])
-        starts.extend(range(start, end))
-        ends.extend(range(start + 1, end + 1))
+        if end - start == 1:
+            starts.append(start)
+            ends.append(end)
+        else:
+            starts.extend(range(start, end))
+            ends.extend(range(start + 1, end + 1))
 
     whole = len(text) <= _WHOLE
     at = 0 if whole else max(changes[0].start - _AROUND, 0)

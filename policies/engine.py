@@ -19,7 +19,7 @@ from typing import Final
 
 from policies.alternatives import alternatives
 from policies.candidates import Shapes
-from policies.detector import BLOCK, MASK, Detector, Match, band
+from policies.detector import BLOCK, MASK, WARN, Detector, Match
 from policies.detectors import DETECTORS
 from policies.normalise import View, normalise
 from policies.page import Lexicon, Page, listed
@@ -173,19 +173,20 @@ class Scanner:
     def _view(self, view: View, today: date) -> list[Match]:
         page = Page(view, self._lexicon, self._shapes, self.rules, today)
         found: list[Match] = []
+        as_given = view.is_plain
+        kind = view.kind
+        again = "" if kind in {"literal", "normal"} else f"+{kind}"
+        at_most = _DECODED_AT_MOST if kind == "decoded" else 1.0
         for detector in self.detectors:
             for match in detector.detect(page):
-                if band(match.score) is None:
+                if match.score < WARN - 1e-9:
                     continue
-                start, end = view.span(match.start, match.end)
-                score, rule = match.score, match.rule
-                if view.kind == "decoded":
-                    score = min(score, _DECODED_AT_MOST)
-                if view.kind in {"spelled", "decoded", "joined"}:
-                    rule = f"{rule}+{view.kind}"
-                if (start, end, score, rule) != (match.start, match.end, match.score, match.rule):
-                    match = Match(match.kind, start, end, score, rule, match.evidence)  # noqa: PLW2901
-                found.append(match)
+                if as_given and not again:
+                    found.append(match)
+                else:
+                    start, end = view.span(match.start, match.end)
+                    score = min(match.score, at_most)
+                    found.append(Match(match.kind, start, end, score, match.rule + again, match.evidence))
         return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ahocorasick_rs import AhoCorasick
 
@@ -13,6 +13,8 @@ from policies.candidates import Number, Numbers, Shape, Shapes
 from policies.normalise import View
 from policies.ruleset import Rules
 from policies.tables import Tables
+
+_Found = TypeVar("_Found")
 
 #: How far left of a value, on its line, the word stands that says what it is.
 REACH: Final = 20
@@ -89,6 +91,7 @@ class Page(View):
     __slots__ = (
         "_lexicon",
         "_lower",
+        "_made",
         "_numbers",
         "_shapes",
         "_starts_of_chains",
@@ -103,6 +106,7 @@ class Page(View):
         self.rules = rules
         self.today = today
         self._lexicon = lexicon
+        self._made: dict[str, Any] = {}
         self._shapes = shapes
         self._lower: str | None = None
         self._words: dict[str, Words] | None = None
@@ -116,6 +120,13 @@ class Page(View):
         if self._lower is None:
             self._lower = folded(self.text)
         return self._lower
+
+    def once(self, name: str, make: Callable[[Page], _Found]) -> _Found:
+        """What `make` finds on this page, worked out by the first detector that asks for it by this name."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        found: _Found = self._made[name]
+        return found
 
     def _hits(self) -> dict[str, Words]:
         if self._words is None:

@@ -16,7 +16,9 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import struct
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -27,6 +29,7 @@ from gateway.providers.bedrock import EventFrames
 from gateway.providers.sse import EventParser, LineTooLong
 from gateway.providers.translated import HINTS, Parser
 from gateway.providers.transport import Response, Timeouts, Transport
+from gateway.providers.vectors import packed
 from gateway.providers.wire import ANSWER_TIMEOUTS, MAX_ANSWER, MAX_STREAM, STREAM_TIMEOUTS, broken, refusal
 
 #: litellm's vendors that send all they send through the client they are given (tests/contracts/test_litellm_contract.py).
@@ -44,6 +47,9 @@ CARRIED = frozenset(
         "xai",
     }
 )
+
+#: Those whose embeddings keep to it; most of the others' go through a client of OpenAI's SDK, which brings its own way out.
+EMBEDDING = frozenset({"cohere", "gemini", "hosted_vllm", "jina_ai", "openrouter", "voyage"})
 
 #: What our own transport writes itself.
 _OURS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
@@ -83,7 +89,8 @@ class LiteLLM:
 
     async def ask(self, call: Call) -> Reply:
         wire = _Wire(self._transport, call, self._answer_timeouts, self._max_answer)
-        answer = await self._through(wire, call, stream=False)
+        _refuse_strangers(call, CARRIED)
+        answer = await self._through(wire, call, "acompletion")
         body = answer.model_dump(exclude_none=True)
         for choice in body.get("choices") or ():
             choice["message"].setdefault("content", None)
@@ -94,19 +101,40 @@ class LiteLLM:
 
     async def stream(self, call: Call) -> Stream:
         wire = _Wire(self._transport, call, self._stream_timeouts, self._max_stream)
-        return _LiteLLMStream(await self._through(wire, call, stream=True), wire)
+        _refuse_strangers(call, CARRIED)
+        usage = {"include_usage": True}
+        answer = await self._through(wire, call, "acompletion", stream=True, stream_options=usage)
+        return _LiteLLMStream(answer, wire)
 
     async def embed(self, call: Call) -> Reply:
-        raise ProviderError(Failure.REFUSED, sent=False, status=400, detail="this provider has no embeddings")
+        wire = _Wire(self._transport, call, self._answer_timeouts, self._max_answer)
+        _refuse_strangers(call, EMBEDDING)
+        pack = call.body.get("encoding_format") == "base64"
+        numbers = replace(call, body={name: value for name, value in call.body.items() if name != "encoding_format"})
+        answer = await self._through(wire, numbers, "aembedding")
+        wire.seen.end()
+        try:
+            data = [
+                {
+                    "object": "embedding",
+                    "index": index,
+                    "embedding": packed(one["embedding"]) if pack else [float(number) for number in one["embedding"]],
+                }
+                for index, one in enumerate(answer.data)
+            ]
+        except (LookupError, TypeError, ValueError, OverflowError, struct.error):
+            raise broken("the answer has no vectors", wire.request_id) from None
+        body: dict[str, Any] = {"object": "list", "model": call.model, "data": data}
+        if wire.seen.usage is not None:
+            sent = wire.seen.usage.get("promptTokenCount") or answer.usage.prompt_tokens
+            body["usage"] = {"prompt_tokens": sent, "total_tokens": sent}
+        return Reply(orjson.dumps(body), provider_request_id=wire.request_id, usage=wire.seen.usage)
 
     async def close(self) -> None:
         await self._transport.close()
 
-    async def _through(self, wire: _Wire, call: Call, *, stream: bool) -> Any:
-        """litellm's answer to the call, or its failure in our words."""
-        if call.model.partition("/")[0] not in CARRIED:
-            detail = "litellm has a client of its own for this vendor; it would go past our proxy and certificates"
-            raise ProviderError(Failure.REFUSED, sent=False, status=400, detail=detail)
+    async def _through(self, wire: _Wire, call: Call, function: str, **more: Any) -> Any:
+        """The answer of one of litellm's functions to the call, or its failure in our words."""
         body = {name: value for name, value in call.body.items() if name not in HINTS}
         try:
             orjson.dumps(body)
@@ -115,24 +143,30 @@ class LiteLLM:
         library = await _loaded()
         handler = wire.handler(library)
         _CURRENT.set(handler)
-        more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        if function == "acompletion":
+            more["_skip_mcp_handler"] = True  # with tools, it would look for servers of its own proxy
         if self._base_url:
             more["api_base"] = self._base_url
         try:
-            return await library.acompletion(
+            return await getattr(library, function)(
                 **body,
                 model=call.model,
                 api_key=self._api_key,
                 client=handler,
                 num_retries=0,
                 drop_params=False,
-                _skip_mcp_handler=True,  # with tools, it would look for servers of its own proxy
                 **{"no-log": True},
                 **more,
             )
         except Exception as error:  # noqa: BLE001 – whatever it raises is this attempt's failure
             await wire.aclose()
             raise wire.failed(error) from None
+
+
+def _refuse_strangers(call: Call, known: frozenset[str]) -> None:
+    if call.model.partition("/")[0] not in known:
+        detail = "litellm has a client of its own for this vendor; it would go past our proxy and certificates"
+        raise ProviderError(Failure.REFUSED, sent=False, status=400, detail=detail)
 
 
 class _LiteLLMStream:

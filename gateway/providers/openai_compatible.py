@@ -11,13 +11,16 @@ quote the prompt or our key, so only its machine codes reach `detail`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.providers.base import NOTHING, Call, ProviderError, Reply, Stream
 from gateway.providers.sse import EventParser, LineTooLong
 from gateway.providers.transport import Response, Timeouts, Transport
+from gateway.providers.vectors import packed_answer
 from gateway.providers.wire import (
     ANSWER_TIMEOUTS,
     MAX_ANSWER,
@@ -38,8 +41,9 @@ class OpenAICompatible:
     """One upstream account.
 
     `api_key` becomes the bearer token; None sends no Authorization header. `stream_usage=False` is for upstreams that reject
-    `stream_options`. Raises ValueError for an address or a key that cannot work. Every call carries
-    `x-client-request-id: <request_id>:<attempt>`, which joins the upstream's log to ours.
+    `stream_options`; with `base64_vectors` it packs vectors itself when asked to, otherwise they are packed here. Raises
+    ValueError for an address or a key that cannot work. Every call carries `x-client-request-id: <request_id>:<attempt>`, which
+    joins the upstream's log to ours.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class OpenAICompatible:
         api_key: str | None,
         transport: Transport,
         stream_usage: bool = True,
+        base64_vectors: bool = False,
         stream_timeouts: Timeouts = STREAM_TIMEOUTS,
         answer_timeouts: Timeouts = ANSWER_TIMEOUTS,
         max_answer: int = MAX_ANSWER,
@@ -65,6 +70,7 @@ class OpenAICompatible:
         self._embeddings_url = base_url.rstrip("/") + "/embeddings"
         self._transport = transport
         self._stream_usage = stream_usage
+        self._base64_vectors = base64_vectors
         self._stream_timeouts = stream_timeouts
         self._answer_timeouts = answer_timeouts
         self._max_answer = max_answer
@@ -77,7 +83,14 @@ class OpenAICompatible:
         return await self._whole(call, self._url)
 
     async def embed(self, call: Call) -> Reply:
-        return await self._whole(call, self._embeddings_url)
+        if self._base64_vectors or call.body.get("encoding_format") != "base64":
+            return await self._whole(call, self._embeddings_url)
+        numbers = replace(call, body={**call.body, "encoding_format": "float"})
+        reply = await self._whole(numbers, self._embeddings_url)
+        try:
+            return replace(reply, body=await packed_answer(reply.body))
+        except (LookupError, TypeError, ValueError, OverflowError, struct.error):
+            raise broken("the answer has no vectors", reply.provider_request_id) from None
 
     async def _whole(self, call: Call, url: str) -> Reply:
         response = await self._send(url, call, {**call.body, "model": call.model}, self._answer_timeouts)

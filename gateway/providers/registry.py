@@ -5,7 +5,7 @@ A vendor that speaks the OpenAI wire is a block in the configuration, not a row 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -46,6 +46,8 @@ class ProviderConfig(Protocol):
     def client_cert(self) -> str | None: ...
     @property
     def stream_usage(self) -> bool: ...
+    @property
+    def base64_vectors(self) -> bool: ...
 
 
 class Kind(NamedTuple):
@@ -65,6 +67,7 @@ def _openai_compatible(config: ProviderConfig, faults: bool, timeouts: Timeouts)
         api_key=config.api_key,
         transport=_transport(config),
         stream_usage=config.stream_usage,
+        base64_vectors=config.base64_vectors,
         stream_timeouts=timeouts,
         answer_timeouts=_for_answers(timeouts),
     )
@@ -128,6 +131,7 @@ def _scripted(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provi
         api_key=config.api_key,
         transport=ScriptedTransport(ScriptedEngine(faults=faults)),
         stream_usage=config.stream_usage,
+        base64_vectors=config.base64_vectors,
         stream_timeouts=timeouts,
         answer_timeouts=_for_answers(timeouts),
     )
@@ -145,17 +149,19 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def refusal_of(kind: str, model: str) -> str | None:
+def refusal_of(kind: str, model: str, capabilities: Collection[str]) -> str | None:
     """Why a provider of this kind cannot serve an upstream model of this name, and what to do; None where it may try."""
     if kind != "litellm":
         return None
-    from gateway.providers.litellm import CARRIED  # noqa: PLC0415 – as above
+    from gateway.providers.litellm import CARRIED, EMBEDDING  # noqa: PLC0415 – as above
 
     vendor, slash, _ = model.partition("/")
-    if slash and vendor in CARRIED:
+    near = CARRIED if "chat" in capabilities else EMBEDDING
+    near = near & EMBEDDING if "embeddings" in capabilities else near
+    if slash and vendor in near:
         return None
     return (
-        f"litellm is not let near {vendor!r} → write vendor/model with one of {', '.join(sorted(CARRIED))}, or use a kind of "
+        f"litellm is not let near {vendor!r} → write vendor/model with one of {', '.join(sorted(near))}, or use a kind of "
         f"its own: {', '.join(each.name for each in KINDS if each.name not in ('litellm', 'scripted'))}"
     )
 

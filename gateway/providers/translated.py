@@ -10,7 +10,6 @@ meaning and no price. The usage stays as the vendor wrote it, beside the transla
 
 from __future__ import annotations
 
-import base64
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ import orjson
 from gateway.providers.base import NOTHING, Call, Failure, ProviderError, Reply, Stream
 from gateway.providers.sse import EventParser, LineTooLong
 from gateway.providers.transport import Response, Timeouts, Transport
+from gateway.providers.vectors import packed
 from gateway.providers.wire import (
     ANSWER_TIMEOUTS,
     MAX_ANSWER,
@@ -179,7 +179,7 @@ class Sse:
 
 
 # What events and answers of no sense make a translation stumble over.
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error)
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error)
 
 
 class Translated:
@@ -251,7 +251,7 @@ class Translated:
         said = await whole_answer(response, request_id, self._max_answer)
         try:
             answer = translate(orjson.loads(said), call)
-        except _NONSENSE as error:
+        except NONSENSE as error:
             raise broken(f"the answer makes no sense: {type(error).__name__}", request_id) from None
         except ProviderError as error:
             error.provider_request_id = request_id
@@ -276,7 +276,7 @@ def _said(translate: Callable[[], Outgoing]) -> Outgoing:
         return translate()
     except Unsayable as unknown:
         detail = f"this provider has no {unknown}"
-    except _NONSENSE:
+    except NONSENSE:
         detail = "the request has a field of the wrong shape"
     raise ProviderError(Failure.REFUSED, sent=False, status=400, detail=detail) from None
 
@@ -355,7 +355,7 @@ class _TranslatedStream:
                 continue
             try:
                 good += map(orjson.dumps, self._reader.feed(json_object(event)))
-            except _NONSENSE as error:
+            except NONSENSE as error:
                 self._fail(f"an event makes no sense: {type(error).__name__}")
                 return good
             if self._reader.done:
@@ -461,15 +461,11 @@ def embeddings(model: str, vectors: Sequence[Sequence[float]], sent: int, call: 
     """OpenAI's list, its vectors as numbers or, where the call asks for it, as base64 of little-endian floats."""
     encoded = call.body.get("encoding_format") == "base64"
     data = [
-        {"object": "embedding", "index": index, "embedding": _base64(vector) if encoded else vector}
+        {"object": "embedding", "index": index, "embedding": packed(vector) if encoded else vector}
         for index, vector in enumerate(vectors)
     ]
     usage = {"prompt_tokens": sent, "total_tokens": sent}
     return {"object": "list", "model": model, "data": data, "usage": usage}
-
-
-def _base64(vector: Sequence[float]) -> str:
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 # ── pieces of OpenAI's requests ─────────────────────────────────────────────────────────────────────────────────────────

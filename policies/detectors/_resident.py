@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import date
 from operator import mul
 from typing import Final
@@ -39,6 +38,8 @@ _WEIGHTS: Final = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
 def thirteen(number: Number) -> str | None:
     """The thirteen digits; a birth year in four digits is cut to two when it agrees with the century that G names."""
     digits = number.digits
+    if len(digits) == 13:
+        return digits if _DATED.fullmatch(digits) is not None else None
     if len(digits) == 15:
         century = _CENTURY.get(digits[8])
         if century is None or int(digits[:2]) * 100 != century:
@@ -57,15 +58,22 @@ def born(digits: str, today: date) -> date | None:
 
 
 def weighted(digits: str) -> int:
-    return sum(map(mul, map(int, digits), _WEIGHTS)) % 11
+    total: int = sum(map(mul, map(int, digits), _WEIGHTS))
+    return total % 11
 
 
-def dated(page: Page) -> Iterable[tuple[Number, str]]:
+def dated(page: Page) -> list[tuple[Number, str]]:
     """Every number on the page that could be one, with its thirteen digits."""
+    return page.once("resident", _dated)
+
+
+def _dated(page: Page) -> list[tuple[Number, str]]:
+    found = []
     for number in page.numbers(SHAPES):
         digits = thirteen(number)
         if digits is not None:
-            yield number, digits
+            found.append((number, digits))
+    return found
 
 
 def company(digits: str) -> bool:

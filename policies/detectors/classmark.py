@@ -60,12 +60,23 @@ _AFTER_FIELD: Final = re.compile(
 )
 _TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
 _DECLARES: Final = re.compile(
-    r"(?:^|[\s\[(※*·-])(?:본|이|해당|동|위|첨부|붙임|첨부된|아래|상기)\s?(?:[가-힣]{1,6} ?){0,2}(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건)[은는이가]? [^\n.]{0,16}$"
+    r"(?:^|[\s\[(※*\"'-])(?:"
+    r"(?:본|이|해당|동|위|첨부|붙임|첨부된|첨부한|아래|상기|다음)\s?(?:[가-힣]{1,6} ?){0,2}"
+    r"(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건|글|것)[은는이가]?"
+    r"|이거|이건|이게|다음은|아래는|위는|다음|아래|이|본|첨부한?|위)[^\n.]{0,16}$"
 )
-_DECLARED: Final = re.compile(
-    r"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터))?(?:입니다|임|이다|이고|이므로|이니|이며|이오니|으로|로|에 해당|로서|[,.] ?|이라|인 만큼|로써)"
+_SAID: Final = (
+    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니|으로 (?:분류|지정|관리|취급)|로 (?:분류|지정|관리|취급)|에 해당|로서"
+    r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
-_OPENING: Final = re.compile(r"(?: ?(?:문서|자료|등급|정보|사항))?(?:입니다|임[\s.,)]|이므로|이니|이오니|이며 )")
+_DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
+_OPENING: Final = re.compile(rf"(?: ?(?:문서|자료|등급|정보|사항|건|파일))?(?:{_SAID})")
+#: `다음 대외비 문서를 요약해줘`: what is meant is the text that follows.
+_POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부한?|붙임) ?$")
+_POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
+_APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?|^)$")
+_APART_AFTER: Final = re.compile(r"\s*$|\t| {2,}| ?[|/]")
+_DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
 _DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
 #: Things that are held behind closed doors; a bracket beside them says how they go, not what a document is.
@@ -101,6 +112,12 @@ EXAMPLES: Final = (
     ("CONFIDENTIAL\n\nProcurement plan", "CONFIDENTIAL"),
     ("비공개\n\n내부 검토 자료", "비공개"),
     ("열람제한: 대외비", "대외비"),
+    ("데모시 총무과            대외비", "대외비"),
+    ("이거 대외비인데 요약해줘", "대외비"),
+    ("다음 대외비 문서를 요약해줘", "대외비"),
+    ("문서 보안등급은 대외비이고 제목은 후보지 분석", "대외비"),
+    ("공개구분이 부분공개(6호)인 문서", "부분공개(6호)"),
+    ("대·외·비", "대·외·비"),
     ("이사회 회의록(비공개)", "비공개"),
 )
 NEAR_MISSES: Final = (
@@ -258,7 +275,25 @@ class ClassificationMark:
             match = self._keyed(text, mark, begin, left, right, stop)
             if match is not None:
                 return match
-        return self._declared(text, mark, begin, stop, word.start, word.end)
+        return self._declared(text, mark, begin, stop, word.start, word.end) or self._apart(
+            text, mark, begin, stop, word.start, word.end
+        )
+
+    def _apart(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
+        """At the edge of a header or footer, away from its other words; or with the items of the law it rests on."""
+        start = at if text[at - 1 : at] not in ("1", "2", "3", "I") or not at else at - 1
+        while start > begin and text[start - 1] == "I":
+            start -= 1
+        found = mark.leading.match(text[start : min(stop, to + 40)])
+        if found is None or start + found.end() < to:
+            return None
+        end = start + found.end()
+        if mark.variant in _STRONG:
+            if _APART.search(text[begin:start]) and _APART_AFTER.match(text[end:stop]):
+                return self._match(mark, found, start, "apart")
+        elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
+            return self._match(mark, found, start, "items")
+        return None
 
     def _fullmatch(self, mark: _Kind, text: str, left: int, right: int, stop: int) -> Any:
         """The mark that fills a piece of a line; the bracket that closes its items belongs to it."""
@@ -313,8 +348,13 @@ class ClassificationMark:
         """이 문서는 대외비입니다; 대외비 자료이므로 …"""
         opens = not text[begin:at].strip(_EDGES)
         said = not opens and _DECLARES.search(text[max(begin, at - 60) : at]) is not None
-        if not opens and not said:
+        pointed = mark.variant in _STRONG and _POINTED.search(text[max(begin, at - 8) : at]) is not None
+        if pointed and _POINTED_AT.match(text, to, stop):
+            said = True
+        elif not opens and not said:
             return None
+        else:
+            pointed = False
         for start in (at, max(begin, at - 5)):
             found = mark.leading.match(text[start : min(stop, to + 40)])
             if found is None or start + found.end() < to:
@@ -322,7 +362,7 @@ class ClassificationMark:
             end = start + found.end()
             if _DENIED.search(text, end, min(stop, end + 24)):
                 return None
-            if (_OPENING if opens else _DECLARED).match(text, end, stop):
+            if pointed or (_OPENING if opens else _DECLARED).match(text, end, stop):
                 return self._match(mark, found, start, "declared")
         return None
 

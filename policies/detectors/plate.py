@@ -26,10 +26,9 @@ _REGION: Final = "서울|부산|대구|인천|광주|대전|울산|세종|경기
 _SYLLABLES: Final = (
     "가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호국합육해공외영준협대"
 )
-#: Begins with a set of characters, so that the search skips to the next digit.
-_PLATE: Final = re.compile(
-    rf"(?P<head>[0-9][0-9]{{0,2}})(?P<open>[ \-]?)(?P<syllable>[{_SYLLABLES}])(?P<gap>[ \-]?)(?P<tail>[0-9]{{4}})(?![0-9])"
-)
+#: Looked for from the syllable on: a page of digits then costs nothing.
+_PLATE: Final = re.compile(rf"[{_SYLLABLES}](?P<gap>[ \-]?)(?P<tail>[0-9]{{4}})(?![0-9])")
+_HEAD: Final = re.compile(r"(?<![0-9])(?P<head>[0-9]{1,3})(?P<open>[ \-]?)\Z")
 _BEFORE_HEAD: Final = re.compile(rf"(?:{_REGION})[ ]?\Z")
 #: Syllables that also count or name something: hours, degrees, weeks, articles, copies, units.
 _COUNTERS: Final = frozenset("도주조부호대서수보사로가고나하구회오")
@@ -75,10 +74,11 @@ class Plate:
                 yield match
 
     def _judge(self, page: Page, found: re.Match[str]) -> Match | None:
-        head, syllable, tail = found["head"], found["syllable"], found["tail"]
-        start, end = found.span()
-        if page.text[start - 1 : start].isdigit():
+        lead = _HEAD.search(page.text, max(found.start() - 5, 0), found.start())
+        if lead is None or (lead.start() and page.text[lead.start() - 1].isdigit()):
             return None
+        head, syllable, tail = lead["head"], found[0][0], found["tail"]
+        start, end = lead.start(), found.end()
         region = _BEFORE_HEAD.search(page.text, max(start - 3, 0), start)
         if region is not None:
             start = region.start()
@@ -86,7 +86,7 @@ class Plate:
             return None
         text = page.text
         label = scoring.labelled(page, KIND, start)
-        spaced = bool(found["gap"] or found["open"])
+        spaced = bool(found["gap"] or lead["open"])
         if label is None:
             if spaced and not region:
                 return None

@@ -7,6 +7,7 @@ check digit is normal for them and for re-issued ones. Before that the two digit
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,7 +17,7 @@ from policies import scoring
 from policies.candidates import Number
 from policies.detector import Match
 from policies.detectors import _resident
-from policies.page import Page, listed
+from policies.page import REACH, Page, listed
 
 KIND: Final = "RRN"
 
@@ -79,13 +80,15 @@ class ResidentNumber:
     shapes: tuple[tuple[int, ...], ...] = _resident.SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
+        starts: list[int] = []
         for number, digits in _resident.dated(page):
             if digits[6] in "123490":
                 found = self._judge(page, number, digits)
                 if found is not None:
+                    starts.append(found.start)
                     yield found
         if page.has(KIND):
-            yield from self._filled(page)
+            yield from self._filled(page, sorted(starts))
 
     def _judge(self, page: Page, number: Number, digits: str) -> Match | None:
         birthday = _resident.born(digits, page.today)
@@ -106,8 +109,11 @@ class ResidentNumber:
             KIND, number.start, number.end, base, "rrn", checksum=sound, label=label, negative=negative
         )
 
-    def _filled(self, page: Page) -> Iterable[Match]:
+    def _filled(self, page: Page, starts: list[int]) -> Iterable[Match]:
         for word in page.labels(KIND):
+            index = bisect_left(starts, word.end)
+            if index < len(starts) and starts[index] - word.end <= REACH:
+                continue  # its number is whole
             found = _FILLED.match(page.text, word.end)
             if found is None or found["back"][0] not in "123490":
                 continue

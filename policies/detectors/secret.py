@@ -32,6 +32,8 @@ _BEGIN: Final = "SECRET:begin"
 _END: Final = "SECRET:end"
 _URL: Final = "SECRET:url"
 _LOGON: Final = "SECRET:logon"
+_USER: Final = "SECRET:user"
+_ACCOUNT: Final = "SECRET:account"
 
 #: A keyword may stand this far to the right of where its value begins.
 _BACK: Final = 48
@@ -42,6 +44,9 @@ _WITHOUT_END: Final = re.compile(r"[A-Za-z0-9+/=\s\\-]{0,4096}")
 _USERINFO: Final = re.compile(r"[^\s/?#@:\"'<>|]{0,64}:(?P<value>[^\s/?#@\"'<>|]{2,128})@[A-Za-z0-9가-힣\[]")
 #: jdbc:oracle:thin:user/password@host
 _ORACLE: Final = re.compile(r"[^\s/@:\"'<>]{1,64}/(?P<value>[^\s/@\"'<>]{3,64})@[A-Za-z0-9/(]")
+#: curl -u user:password; 계정: user / password
+_CURL: Final = re.compile(r"[\"']?(?:-u ?|--user[ =])?[\"']?[^\s:/\"']{1,64}:(?P<value>[^\s\"']{6,128})")
+_LOGIN: Final = re.compile(r"(?:은|는)? ?[:=]? ?[A-Za-z0-9._@-]{2,40} ?[/,|] ?(?P<value>[!-~]{6,64})")
 
 #: From the end of a label to its value.
 _LEAD: Final = re.compile(
@@ -74,14 +79,17 @@ _DATE: Final = re.compile(
 _KEY_LEAD: Final = re.compile(
     r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
-_KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{16,1024}")
+_KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{8,1024}")
 _LETTER: Final = re.compile(r"[A-Za-z]")
 _DIGIT: Final = re.compile(r"[0-9]")
 _STRONG_MARK: Final = re.compile(r"[!@#$%^&*+?~]")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HEX_KEY: Final = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{48}")
 _SEGMENTS: Final = re.compile(r"[-_./~%=+]+")
 #: Labels that say little: what follows must look more like a key.
 _WEAK_KEYS: Final = frozenset({"key", "token", "secret", "토큰", "credential"})
+#: Labels whose values may be as short as a password.
+_SHORT_KEYS: Final = ("secret", "secret_key", "secretkey", "secret key", "시크릿", "시크릿키", "비밀키", "인증키")
 _SHORT: Final = frozenset({"pw", "pwd", "pass", "암호", "key"})
 
 EXAMPLES: Final = (
@@ -103,6 +111,10 @@ EXAMPLES: Final = (
     ),
     ("postgres://app:Qw3rTy!9@db.internal:5432/minwon", "Qw3rTy!9"),
     ("jdbc:oracle:thin:app/Tjdnf#2025@dbhost:1521/ORCL", "Tjdnf#2025"),
+    ("curl -u minwon:Tjdnf#2025 https://api.local/v1", "Tjdnf#2025"),
+    ("서버 계정은 root / Qhdks!2025 입니다", "Qhdks!2025"),
+    ("CREATE USER app IDENTIFIED BY 'wns2025!db'", "wns2025!db"),
+    ("NAVER_SECRET = 'aB3_kd92Lq'", "aB3_kd92Lq"),
     ("비밀번호는 Hwaseong#2025 입니다", "Hwaseong#2025"),
     ("비밀번호는Hwaseong#2025입니다", "Hwaseong#2025"),
     ("와이파이 비번 gongmu1234 이에요", "gongmu1234"),
@@ -175,6 +187,8 @@ class Credential:
             _BEGIN: ("-----begin", _PUTTY),
             _END: ("-----end", "private-mac:"),
             _URL: ("://",),
+            _ACCOUNT: ("계정", "아이디", "접속정보", "접속 정보", "로그인 정보", "login", "credentials", "id:"),
+            _USER: ("curl ", "-u ", "--user ", "wget "),
             _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
         }
@@ -188,6 +202,10 @@ class Credential:
             yield from self._userinfo(page, _URL, _USERINFO)
         if page.has(_LOGON):
             yield from self._userinfo(page, _LOGON, _ORACLE)
+        if page.has(_USER):
+            yield from self._pairs(page, _USER, _CURL)
+        if page.has(_ACCOUNT):
+            yield from self._pairs(page, _ACCOUNT, _LOGIN)
         if page.has(_PASSWORD):
             yield from self._passwords(page)
         if page.has(_KEY):
@@ -221,6 +239,21 @@ class Credential:
             found = expression.match(page.text, word.end)
             if found is not None and not self._stopped(found["value"]) and found["value"][0] not in "$%{":
                 yield Match(KIND, *found.span("value"), 0.9, "secret:url", ("userinfo",))
+
+    def _pairs(self, page: Page, role: str, expression: re.Pattern[str]) -> Iterator[Match]:
+        """A user and a password with a mark between, where no word says password: only a strong one is believed."""
+        for word in page.words(role):
+            found = expression.match(page.text, word.end)
+            if found is None:
+                continue
+            value = _trimmed(found["value"], "")
+            if (
+                len(value) >= 6
+                and _STRONG_MARK.search(value)
+                and self._strength(value, role, signed=True, quoted=False) >= 0.9
+            ):
+                start = found.start("value")
+                yield Match(KIND, start, start + len(value), 0.85, "secret:pair", ("label",))
 
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
@@ -325,7 +358,16 @@ class Credential:
             value = found[0].rstrip(".-")
             if "&" == before and "&" in value:
                 value = value[: value.index("&")]
-            if self._is_key(value, weak=label in _WEAK_KEYS, bare=label == "key"):
+            if (
+                lead["sign"] is not None
+                and 8 <= len(value) < 16
+                and label.endswith(_SHORT_KEYS)
+                and "/" not in value
+                and self._strength(value, label, signed=True, quoted=False) >= 0.9
+                and not _is_spoken(value)
+            ):
+                yield Match(KIND, found.start(), found.start() + len(value), 0.85, "secret:key", ("label",))
+            elif self._is_key(value, weak=label in _WEAK_KEYS, bare=label == "key"):
                 yield Match(KIND, found.start(), found.start() + len(value), 0.9, "secret:key", ("label", "entropy"))
 
     def _is_key(self, value: str, *, weak: bool, bare: bool) -> bool:
@@ -335,7 +377,7 @@ class Credential:
             return not weak
         if entropy(value) < (3.5 if weak else 3.0) or _is_spoken(value):
             return False
-        return not bare or (any(c.isupper() for c in value) and any(c.islower() for c in value))
+        return not bare or _HEX_KEY.fullmatch(value) is not None or not (value.islower() or value.isupper())
 
 
 def _windows(page: Page, role: str, reach: int, length: int) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,9 @@ import takes seconds, so this is one file, and a short one.
 """
 
 import asyncio
+import base64
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pytest
 
 from billing.extract import extract
 from gateway.providers.base import Call, Failure, ProviderError
-from gateway.providers.litellm import CARRIED, LiteLLM
+from gateway.providers.litellm import CARRIED, EMBEDDING, LiteLLM
 from gateway.providers.scripted import ScriptedEngine, ScriptedTransport, count_tokens
 from gateway.providers.transport import Timeouts
 
@@ -96,6 +98,7 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
 
 def test_every_vendor_it_is_let_near_is_tried_here() -> None:
     assert set(VENDORS) == CARRIED
+    assert set(EMBEDDERS) == EMBEDDING
 
 
 async def test_an_answer_and_a_stream(transport: ScriptedTransport, vendor: str) -> None:
@@ -197,6 +200,49 @@ async def test_a_vendor_it_would_go_around_us_for_is_refused(transport: Scripted
     assert not transport.log
 
 
+#: A model of each vendor whose embeddings are let through, its address where it has none, the family of their usage.
+EMBEDDERS: dict[str, tuple[str, str | None, tuple[str, str]]] = {
+    "cohere": ("cohere/embed-v4.0", None, ("cohere", "embeddings")),
+    "gemini": ("gemini/gemini-embedding-001", None, ("google", "embeddings")),
+    "hosted_vllm": ("hosted_vllm/bge-m3", "http://practice.invalid/v1", ("vllm", "embeddings")),
+    "jina_ai": ("jina_ai/jina-embeddings-v3", None, ("openai", "embeddings")),
+    "openrouter": ("openrouter/openai/text-embedding-3-small", None, ("openai", "embeddings")),
+    "voyage": ("voyage/voyage-3", None, ("openai", "embeddings")),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["numbers", "base64"])
+@pytest.mark.parametrize("vendor", sorted(EMBEDDING))
+async def test_embeddings(transport: ScriptedTransport, vendor: str, *, packed: bool) -> None:
+    """A vector for every text, in the form that was asked for, and the vendor's own usage read by its family."""
+    model, address, family = EMBEDDERS[vendor]
+    subject = LiteLLM(name="subject", base_url=address, api_key=KEY, transport=transport)
+    more = {"encoding_format": "base64"} if packed else {}
+    reply = await subject.embed(Call("req-1", 2, model, {"input": ["해치", "광화문의 해치"], **more}))
+    body = orjson.loads(reply.body)
+    assert (body["object"], [one["index"] for one in body["data"]]) == ("list", [0, 1])
+    assert {type(one["embedding"]) for one in body["data"]} == {str if packed else list}
+    if packed:
+        raw = base64.b64decode(body["data"][0]["embedding"])
+        assert any(struct.unpack(f"<{len(raw) // 4}f", raw))
+    (entry,) = transport.log
+    assert (entry.authorization, entry.client_request_id) == ("1234", "req-1:2")
+    tokens = count_tokens("해치") + count_tokens("광화문의 해치")
+    assert body["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+    read = extract(*family, reply.usage, model=model)
+    assert read.quality == "exact"
+    assert {meter: quantity for meter, quantity in read.meters.items() if quantity} == {"input": tokens}
+
+
+async def test_embeddings_of_a_vendor_it_would_go_around_us_for_are_refused(transport: ScriptedTransport) -> None:
+    subject = LiteLLM(name="subject", base_url=None, api_key=KEY, transport=transport)
+    for model in ("mistral/mistral-embed", "bedrock/amazon.titan-embed-text-v2:0", "together_ai/m2", "x"):
+        with pytest.raises(ProviderError) as failed:
+            await subject.embed(Call("req-1", 1, model, {"input": "해치"}))
+        assert (failed.value.failure, failed.value.sent) == (Failure.REFUSED, False)
+    assert not transport.log
+
+
 async def test_what_it_cannot_say_is_refused_before_it_is_sent(transport: ScriptedTransport) -> None:
     subject = provider(transport, "anthropic")
     for more in ({"logit_bias": {"7": 1}}, {"metadata_": 10**30}, {"temperature": "\ud800"}):
@@ -215,6 +261,7 @@ from gateway.providers.registry import KINDS, build
 class Block:
     name: str = "one"; kind: str = ""; base_url: str = "http://127.0.0.1:9/v1"; api_key: str = "sk"; destination: str = "inside"
     on_disconnect: str = "cancel"; proxy: str = None; ca_file: str = None; client_cert: str = None; stream_usage: bool = True
+    base64_vectors: bool = False
 
 for kind in KINDS:
     build(Block(kind=kind.name), faults=False)

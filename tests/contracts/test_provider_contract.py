@@ -549,6 +549,7 @@ class Block:
     ca_file: str | None = None
     client_cert: str | None = None
     stream_usage: bool = True
+    base64_vectors: bool = False
 
 
 async def test_the_registry_builds_each_kind_from_a_block() -> None:

@@ -61,13 +61,21 @@ def config(base_url: str) -> dict[str, Any]:
     return {
         "organisation": {"name": "데모시", "timezone": "Asia/Seoul"},
         "providers": {
-            "near": {"kind": "openai_compatible", "base_url": base_url, "destination": "inside", "family": "vllm/chat"}
+            "near": {"kind": "openai_compatible", "base_url": base_url, "destination": "inside", "family": "vllm/chat"},
+            "packs": {
+                "kind": "openai_compatible",
+                "base_url": base_url,
+                "destination": "inside",
+                "family": "vllm/chat",
+                "base64_vectors": True,
+            },
         },
         "models": [
             model("vectors"),
             model("talker", capabilities=["chat"], place={"price": "acme/chat"}),
             model("outside-grade", grade="O"),
             model("exact", place={"tokenizer": "cl100k_base"}),
+            model("packing", place={"provider": "packs"}),
         ],
     }
 
@@ -130,8 +138,29 @@ async def test_what_leaves_is_the_text_and_its_format_only(
         "model": "served-vectors",
         "input": "Hello",
         "dimensions": 4,
-        "encoding_format": "base64",
+        "encoding_format": "float",
     }
+
+
+@pytest.mark.parametrize("given", ["Hello", ["Hello", "Hello world"], [5, 6]])
+async def test_packed_vectors_are_the_numbers(inside: Inside, given: Any) -> None:
+    """OpenAI's SDK asks for base64 unless told otherwise, and not every upstream knows what that is."""
+    numbers = (await inside.post("/v1/embeddings", model="vectors", input=given)).json()["data"]
+    packed = (await inside.post("/v1/embeddings", model="vectors", input=given, encoding_format="base64")).json()[
+        "data"
+    ]
+    assert len(packed) == len(numbers)
+    for one, other in zip(packed, numbers, strict=True):
+        raw = base64.b64decode(one["embedding"])
+        assert list(struct.unpack(f"<{len(raw) // 4}f", raw)) == pytest.approx(other["embedding"])
+
+
+async def test_an_upstream_that_packs_vectors_itself_is_asked_to(
+    inside: Inside, upstream: tuple[Upstream, ScriptedServer]
+) -> None:
+    answer = await inside.post("/v1/embeddings", model="packing", input="Hello", encoding_format="base64")
+    assert isinstance(answer.json()["data"][0]["embedding"], str)
+    assert upstream[0].seen[-1]["encoding_format"] == "base64"
 
 
 @pytest.mark.parametrize(

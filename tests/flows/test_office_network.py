@@ -42,7 +42,7 @@ LANES: Mapping[str, tuple[str, str, str]] = {
     "bedrock_converse": ("", "aws/converse", "served"),
     "litellm": ("/v1", "openai/chat", "hosted_vllm/served"),
 }
-EMBEDDING = ("openai_compatible", "gemini", "cohere")
+EMBEDDING = ("openai_compatible", "gemini", "cohere", "litellm")
 
 
 class Counting(ScriptedServer):

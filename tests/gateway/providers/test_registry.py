@@ -30,6 +30,7 @@ class Block:
     ca_file: str | None = None
     client_cert: str | None = None
     stream_usage: bool = True
+    base64_vectors: bool = False
 
 
 def call(prompt: str = "hello") -> Call:
@@ -57,7 +58,7 @@ def test_what_only_a_proxy_needs_is_not_imported_without_one() -> None:
     script = (
         "import sys; from gateway.providers import registry; from types import SimpleNamespace as B;"
         "registry.build(B(name='a', kind='openai_compatible', base_url='http://a/v1', api_key=None, proxy=None,"
-        " ca_file=None, client_cert=None, stream_usage=True), faults=False);"
+        " ca_file=None, client_cert=None, stream_usage=True, base64_vectors=False), faults=False);"
         "sys.exit('aiohttp' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
