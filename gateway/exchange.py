@@ -606,12 +606,16 @@ class Exchange:
 
     async def _book(self, op: Settle | Void) -> None:
         """Hand the booking to the writer, which tries until it is written, and wait for it as long as is reasonable."""
+        written = self._writer.submit(op)
+        # A timer of its own costs a fifth of asyncio.timeout, and every request waits here.
+        timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, _give_up, written)
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                booked = await self._writer.submit(op)
+            booked = await written
         except TimeoutError:
             log.error("the booking of %s is waiting for the database", op.hold.id)
             return
+        finally:
+            timer.cancel()
         if isinstance(op, Settle):
             self._record(op, booked)
 
@@ -708,11 +712,30 @@ class _Reading:
 
 
 async def _within(until: float, answer: Awaitable[Reply]) -> Reply:
+    task = asyncio.current_task()
+    assert task is not None
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(max(0.0, until - time.monotonic()), expire)
     try:
-        async with asyncio.timeout(until - time.monotonic()):
-            return await answer
-    except TimeoutError:
+        return await answer
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        task.uncancel()
         raise _too_long() from None
+    finally:
+        timer.cancel()
+
+
+def _give_up(written: asyncio.Future[Any]) -> None:
+    if not written.done():
+        written.set_exception(TimeoutError())
 
 
 def _too_long() -> ProviderError:

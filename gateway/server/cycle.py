@@ -22,8 +22,17 @@ from gateway.server.shared import Shared
 
 log = logging.getLogger(__name__)
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_FRAMING = frozenset({b"content-length: ", b"transfer-encoding: ", b"connection: "})
+#: A header's name as the app spells it → the beginning of its line.
+_BEGIN: dict[bytes, bytes] = {}
 _STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
+
+
+def _begin(name: bytes) -> bytes:
+    begin = name.lower() + b": "
+    if len(_BEGIN) < 256:  # the app's own names are few; what an upstream invents must not add up
+        _BEGIN[name] = begin
+    return begin
 
 
 class Channel(Protocol):
@@ -219,17 +228,17 @@ class RequestCycle:
         )
         length: int | None = None
         lines = [_STATUS_LINES[status], shared.default_block]
-        for given_name, value in headers:
-            name = given_name.lower()
-            if name in _FRAMING:
+        for name, value in headers:
+            begin = _BEGIN.get(name) or _begin(name)
+            if begin in _FRAMING:
                 # How an answer ends is ours to say: keep only a declared length and the wish to close.
-                if name == b"connection":
+                if begin == b"connection: ":
                     keep_alive = keep_alive and b"close" not in value.lower()
                     continue
-                if name != b"content-length":
+                if begin != b"content-length: ":
                     continue
                 length = int(value)
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines.append(begin + value + b"\r\n")
         silent = self.scope["method"] == "HEAD" or status in (204, 304)
         if length is None and not silent:
             if self.scope["http_version"] == "1.1":
