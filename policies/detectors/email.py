@@ -38,6 +38,9 @@ EXAMPLES: Final = (
     ("minsu 골뱅이 naver 닷 com", "minsu 골뱅이 naver 닷 com"),
     ("minsu골뱅이naver점com 입니다", "minsu골뱅이naver점com"),
     ("hong.gd＠hanmail.net", "hong.gd＠hanmail.net"),
+    ("kim.minji @ naver . com", "kim.minji @ naver . com"),
+    ("kim.minji@naver,com", "kim.minji@naver,com"),
+    ("kimminji%40naver.com", "kimminji%40naver.com"),
     ("<lee@seoul.go.kr>", "lee@seoul.go.kr"),
     ("김서준,kim@korea.kr,010", "kim@korea.kr"),
     ("메일 kim@dept.seoul.go.kr.", "kim@dept.seoul.go.kr"),
@@ -79,6 +82,10 @@ class Address:
             rf" {{0,2}}(?P<host>[A-Za-z0-9가-힣-]{{1,20}}?(?: {{0,2}}(?:{dots}|\.) {{0,2}}[A-Za-z0-9-]{{2,20}}){{1,3}})(?![A-Za-z0-9])",
             re.IGNORECASE,
         )
+        known = "|".join(sorted({re.escape(domain.partition(".")[0]) for domain in self._personal}))
+        self._broken_host = re.compile(
+            rf" ?(?P<host>(?:{known}) ?[.,] ?(?P<suffix>com|net|co ?[.,] ?kr))(?![A-Za-z0-9])", re.IGNORECASE
+        )
         self._dots = re.compile(rf" {{0,2}}(?:{dots}) {{0,2}}", re.IGNORECASE)
         self.words: dict[str, tuple[str, ...]] = {_AT: pack.at_words, _LABEL: _LABELS}
 
@@ -96,7 +103,7 @@ class Address:
 
     def _plain(self, page: Page, at: int, done: int) -> Match | None:
         text = page.text
-        host = _HOST.match(text, at + 1)
+        host = _HOST.match(text, at + 1) or self._broken_host.match(text, at + 1)
         if host is None or (text[at + 1].isspace() and not text[at - 1 : at].isspace()):
             return None
         end = at
@@ -106,7 +113,8 @@ class Address:
         if begin is None:
             return None
         local = text[begin:end]
-        return self._judge(page, begin, host.end("host"), local, host["host"], host["suffix"], "email")
+        name = host["host"].replace(" ", "").replace(",", ".")
+        return self._judge(page, begin, host.end("host"), local, name, name.rpartition(".")[2], "email")
 
     def _spoken(self, page: Page) -> Iterator[Match]:
         text = page.text
