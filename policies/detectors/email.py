@@ -23,6 +23,8 @@ _LABELS: Final = listed("이메일, 전자우편, 메일, 메일주소, e-mail, 
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
 #: A local part in Korean is allowed by the standard, and used with Korean domains.
 _HANGUL: Final = re.compile(r"[가-힣]{1,10}$")
+#: 공용 메일, 대표 메일: an office's own mailbox, whatever it is called.
+_OFFICE: Final = re.compile(r"(?:공용|대표|부서|공식|기관) ?(?:전자)?$")
 _SIGN: Final = re.compile(r"@(?= ?[A-Za-z0-9가-힣])")
 _HOST: Final = re.compile(
     r"\s?(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.|[가-힣](?:[가-힣A-Za-z0-9-]{0,20})\.){1,6}"
@@ -57,6 +59,7 @@ NEAR_MISSES: Final = (
     "import numpy@main.py",
     "회의는 골뱅이 무침집에서",
     "a@b",
+    "부서 공용 메일(plan@demo.go.kr)로 제출",
     "repo@sha256:3f7a91c2d84b",
     "root@10.0.0.1",
     "12345678+kim@users.noreply.github.com",
@@ -149,7 +152,10 @@ class Address:
             return None
         if local in self._roles and host not in self._personal:
             return None
-        label = page.before(_LABEL, start) is not None
+        word = page.before(_LABEL, start)
+        label = word is not None
+        if word is not None and _OFFICE.search(page.text, max(0, word.start - 6), word.start):
+            return None
         score, why = (0.95, ("shape", "label")) if label else (0.85, ("shape",))
         return Match(KIND, start, end, score, rule, why)
 
