@@ -25,6 +25,8 @@ _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.
 _HANGUL: Final = re.compile(r"[가-힣]{1,10}$")
 #: 공용 메일, 대표 메일: an office's own mailbox, whatever it is called.
 _OFFICE: Final = re.compile(r"(?:공용|대표|부서|공식|기관) ?(?:전자)?$")
+#: Lists and trackers, not people.
+_MACHINES: Final = ("lists.", "bugs.", "groups.", "packages.")
 _SIGN: Final = re.compile(r"@(?= ?[A-Za-z0-9가-힣])")
 _HOST: Final = re.compile(
     r"\s?(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.|[가-힣](?:[가-힣A-Za-z0-9-]{0,20})\.){1,6}"
@@ -146,6 +148,8 @@ class Address:
         if not self._is_host(suffix, host) or f"{local}@{host}" in self._machines:
             return None
         if any(host == domain or host.endswith(f".{domain}") for domain in self._examples):
+            return None
+        if host.startswith(_MACHINES):
             return None
         own = any(host == domain or host.endswith(f".{domain}") for domain in map(str.lower, page.rules.mail_domains))
         if local in page.rules.mailboxes and own:

@@ -120,6 +120,7 @@ NEAR_MISSES: Final = (
     "피해자 보호 조치",
     "학생 지도 계획",
     "대표자 회의 결과",
+    "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
 )
 
@@ -172,6 +173,8 @@ class PersonName:
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
             at, end = self._after_label(text, word.end)
+            if word.end - word.start < 3 and word.start and "가" <= text[word.start - 1] <= "힣" and at - word.end < 2:
+                continue  # 대화형 구조, 세트 구성: the end of another word, and no sign behind it
             while end is not None:
                 found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
                 also = _ALSO.match(text, end)
