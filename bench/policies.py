@@ -31,7 +31,18 @@ TODAY = date(2026, 11, 24)
 
 WORDS = (HERE / "words/korean.txt").read_text().split()
 ENDINGS = ("합니다.", "하였습니다.", "할 예정입니다.", "하고자 합니다.", "해 주시기 바랍니다.", "되었습니다.")
-PARTICLES = ("을", "를", "이", "가", "은", "는", "의", "에", "과", "로", "", "", "")
+#: After a vowel and after a final consonant.
+PARTICLES = (
+    ("를", "을"),
+    ("가", "이"),
+    ("는", "은"),
+    ("의", "의"),
+    ("에", "에"),
+    ("와", "과"),
+    ("로", "으로"),
+    ("", ""),
+    ("", ""),
+)
 
 
 def office(draw: random.Random, size: int) -> str:
@@ -51,11 +62,16 @@ def office(draw: random.Random, size: int) -> str:
         elif kind < 0.3:
             line = f"※ 문의: {draw.choice(WORDS)}과 ☎ 02-2133-{draw.randint(1000, 9999)}"
         else:
-            body = " ".join(draw.choice(WORDS) + draw.choice(PARTICLES) for _ in range(draw.randint(8, 18)))
+            body = " ".join(inflected(draw.choice(WORDS), draw) for _ in range(draw.randint(8, 18)))
             line = f"{body} {draw.choice(WORDS)}{draw.choice(ENDINGS)}"
         lines.append(line)
         length += len(line.encode()) + 1
     return cut("\n".join(lines), size)
+
+
+def inflected(word: str, draw: random.Random) -> str:
+    closed = "가" <= word[-1] <= "힣" and (ord(word[-1]) - ord("가")) % 28 != 0
+    return word + draw.choice(PARTICLES)[closed]
 
 
 def cut(text: str, size: int) -> str:

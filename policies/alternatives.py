@@ -108,7 +108,7 @@ _AT: Final = re.compile(
     re.I,
 )
 _AT_HINTS: Final = ("골뱅이", "(at", "[at", "{at", "<at", "[@", "(@", " at ", " @", "@ ", "앳")
-_DOT_HINTS: Final = ("[.]", "(.)", "{.}", "dot", "닷", "점", "쩜")
+_DOT_HINTS: Final = ("[.]", "(.)", "{.}", "dot", "닷", "(점", "[점", " 점 ", "쩜")
 
 _MIXED: Final = re.compile(
     rf"[A-Za-z0-9@._%+\-]*[{''.join(_FOREIGN_LETTERS)}][A-Za-z0-9@._%+\-{''.join(_FOREIGN_LETTERS)}]*"

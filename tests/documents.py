@@ -322,6 +322,7 @@ def pdf(
     attached: Mapping[str, bytes] | None = None,
     scans: Iterable[int] = (),
     password: str = "",
+    owner: str = "",
 ) -> bytes:
     """A document in Helvetica, so its page texts are ASCII; what stands beside the pages may be anything.
 
@@ -385,8 +386,8 @@ def pdf(
         writer.add_outline_item(title=bookmark, page_number=0)
     for name, data in (attached or {}).items():
         writer.add_attachment(name, data)
-    if password:
-        writer.encrypt(password)
+    if password or owner:
+        writer.encrypt(password, owner or None, algorithm="AES-256" if owner else None)
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()

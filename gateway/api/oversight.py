@@ -13,8 +13,8 @@
     DELETE /api/policies/tightenings/{id}                     it_admin
     POST   /api/policies/dry-run     {"month", "actions"?, "tightenings"?}                                it_admin, auditor
 
-`decision` is the id in a refusal's `error.haechi.decision`, or the request's id. `ends` is a date (the last day it holds, where
-the organisation is) or an RFC 3339 instant.
+`decision` is the id of the request as its answer carried it (`x-request-id`), or the decision's. `ends` is a date (the last day
+it holds, where the organisation is) or an RFC 3339 instant.
 """
 
 import asyncio

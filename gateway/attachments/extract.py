@@ -27,7 +27,8 @@ def extract(data: bytes, name: str, bounds: Bounds, *, ocr: bool = True) -> Extr
     eyes: Recognise = functools.partial(recognise, seconds=bounds.ocr_seconds) if ocr else _blind
     reading = _reading(bounds, Budget(bounds), eyes, 0)
     kind, lines = _read(data, name, reading)
-    text = "\n".join(lines).strip()
+    # Half a surrogate pair, which some PDF strings hold, is no character and cannot be sent.
+    text = "\n".join(lines).replace("\x00", "").encode("utf-8", "replace").decode().strip()
     if len(text) > bounds.chars:
         raise Uninspectable("long")
     if not says_something(lines) and not (kind in _UNMARKED and any(letter.isalnum() for letter in text)):

@@ -95,7 +95,8 @@ class ChildExtractor:
             await process.wait()
         if not told.endswith(b"\n"):
             return {"refused": _why(code)}
-        answer: dict[str, Any] = json.loads(told)
+        # A long text takes a while to read; other people's requests are not to wait for it.
+        answer: dict[str, Any] = await asyncio.to_thread(json.loads, told)
         return answer
 
 

@@ -26,13 +26,15 @@ def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, in
     text = page.text
     if "\n" not in text:
         return
-    known = tuple({head.lower() for head in heads})
+    known: tuple[str, ...] | None = None
     done: set[tuple[int, int]] = set()
     for word in page.words(role)[:_HEADS]:
         head = _head(page, word.start, word.end)
         if head is None:
             continue
         line, mark, column, name = head
+        if known is None:
+            known = tuple({head.lower() for head in heads})
         if (line, column) in done or not name.endswith(known):
             continue
         done.add((line, column))

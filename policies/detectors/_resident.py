@@ -90,18 +90,20 @@ def article(digits: str) -> bool:
     return (10 - total % 10) % 10 == int(digits[12])
 
 
-def base(number: Number, chain: bool, sound: bool, label: bool) -> float:
-    """How much the writing alone says. `chain`: more numbers right beside it. `sound`: the check digit is right.
+def base(page: Page, number: Number, *, sound: bool, label: bool) -> float:
+    """How much the writing alone says. `sound`: the check digit is right.
 
     Six-hyphen-seven with a real birthday is written by nobody but for this. Thirteen digits in a row are only believed with a
-    check digit or a label, and odd groups likewise; two columns of six and seven digits are common.
+    check digit or a label, and odd groups likewise; two columns of six and seven digits are common, and a table's rows go on.
     """
-    if number.shape in USUAL and "-" in number.gaps[-1]:
+    last = -number.shape[-1]
+    usual = number.shape in USUAL
+    if usual and "-" in number.raw[last - 3 : last]:
         return 0.8
     if label:
         return 0.5
     if number.solid:
         return 0.5 if sound and not article(number.digits) else 0.0
-    if number.shape in USUAL and "\n" not in number.raw:
-        return 0.2 if chain else 0.5
-    return 0.5 if sound and not chain else 0.0
+    if page.neighbours(number):
+        return 0.2 if usual and "\n" not in number.raw else 0.0
+    return 0.5 if sound or (usual and "\n" not in number.raw) else 0.0

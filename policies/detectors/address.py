@@ -156,6 +156,7 @@ class PostalAddress:
         end = found.end("number")
         detail = _DETAIL.match(text, end)
         unit = detail is not None and bool(detail["unit"])
+        room = detail is not None and bool(detail["unit"]) and "층" not in detail["unit"][-2:]
         if detail is not None and unit:
             end = detail.end()
         elif detail is not None and detail["building"].strip().endswith(")"):
@@ -175,7 +176,7 @@ class PostalAddress:
             (region, "region", 0.3),
             (label, "label", 0.4),
             (lives, "label", 0.3),
-            (unit, "unit", 0.2),
+            (room, "unit", 0.2),
             (home, "home", 0.2),
             (venue and not label, "venue", -0.3),
         ):

@@ -70,7 +70,9 @@ _SAID: Final = (
     r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
 _DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
-_OPENING: Final = re.compile(rf"(?: ?(?:문서|자료|등급|정보|사항|건|파일))?(?:{_SAID})")
+_OPENING: Final = re.compile(
+    rf"(?: ?(?:문서|자료|등급|정보|사항|건|파일))?(?!으?로 (?:분류|지정|관리|취급)(?:되|된|될|하|한|할))(?:{_SAID})"
+)
 #: `다음 대외비 문서를 요약해줘`: what is meant is the text that follows.
 _POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부한?|붙임) ?$")
 _POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
@@ -146,6 +148,7 @@ NEAR_MISSES: Final = (
     "classification: C++ compiler errors",
     "비밀번호는 대외비처럼 다루어야 한다",
     "표지 오른쪽 위에 (대외비) 표시를 넣어주세요",
+    "대외비로 분류되던 문서가 공개되었다는 기사",
     "1급 비밀이라도 되는 듯 말했다",
 )
 

@@ -23,6 +23,10 @@ _LABELS: Final = listed("이메일, 전자우편, 메일, 메일주소, e-mail, 
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
 #: A local part in Korean is allowed by the standard, and used with Korean domains.
 _HANGUL: Final = re.compile(r"[가-힣]{1,10}$")
+#: 공용 메일, 대표 메일: an office's own mailbox, whatever it is called.
+_OFFICE: Final = re.compile(r"(?:공용|대표|부서|공식|기관) ?(?:전자)?$")
+#: Lists and trackers, not people.
+_MACHINES: Final = ("lists.", "bugs.", "groups.", "packages.")
 _SIGN: Final = re.compile(r"@(?= ?[A-Za-z0-9가-힣])")
 _HOST: Final = re.compile(
     r"\s?(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.|[가-힣](?:[가-힣A-Za-z0-9-]{0,20})\.){1,6}"
@@ -38,6 +42,9 @@ EXAMPLES: Final = (
     ("minsu 골뱅이 naver 닷 com", "minsu 골뱅이 naver 닷 com"),
     ("minsu골뱅이naver점com 입니다", "minsu골뱅이naver점com"),
     ("hong.gd＠hanmail.net", "hong.gd＠hanmail.net"),
+    ("kim.minji @ naver . com", "kim.minji @ naver . com"),
+    ("kim.minji@naver,com", "kim.minji@naver,com"),
+    ("kimminji%40naver.com", "kimminji%40naver.com"),
     ("<lee@seoul.go.kr>", "lee@seoul.go.kr"),
     ("김서준,kim@korea.kr,010", "kim@korea.kr"),
     ("메일 kim@dept.seoul.go.kr.", "kim@dept.seoul.go.kr"),
@@ -54,6 +61,7 @@ NEAR_MISSES: Final = (
     "import numpy@main.py",
     "회의는 골뱅이 무침집에서",
     "a@b",
+    "부서 공용 메일(plan@demo.go.kr)로 제출",
     "repo@sha256:3f7a91c2d84b",
     "root@10.0.0.1",
     "12345678+kim@users.noreply.github.com",
@@ -79,6 +87,10 @@ class Address:
             rf" {{0,2}}(?P<host>[A-Za-z0-9가-힣-]{{1,20}}?(?: {{0,2}}(?:{dots}|\.) {{0,2}}[A-Za-z0-9-]{{2,20}}){{1,3}})(?![A-Za-z0-9])",
             re.IGNORECASE,
         )
+        known = "|".join(sorted({re.escape(domain.partition(".")[0]) for domain in self._personal}))
+        self._broken_host = re.compile(
+            rf" ?(?P<host>(?:{known}) ?[.,] ?(?P<suffix>com|net|co ?[.,] ?kr))(?![A-Za-z0-9])", re.IGNORECASE
+        )
         self._dots = re.compile(rf" {{0,2}}(?:{dots}) {{0,2}}", re.IGNORECASE)
         self.words: dict[str, tuple[str, ...]] = {_AT: pack.at_words, _LABEL: _LABELS}
 
@@ -96,7 +108,7 @@ class Address:
 
     def _plain(self, page: Page, at: int, done: int) -> Match | None:
         text = page.text
-        host = _HOST.match(text, at + 1)
+        host = _HOST.match(text, at + 1) or self._broken_host.match(text, at + 1)
         if host is None or (text[at + 1].isspace() and not text[at - 1 : at].isspace()):
             return None
         end = at
@@ -106,7 +118,8 @@ class Address:
         if begin is None:
             return None
         local = text[begin:end]
-        return self._judge(page, begin, host.end("host"), local, host["host"], host["suffix"], "email")
+        name = host["host"].replace(" ", "").replace(",", ".")
+        return self._judge(page, begin, host.end("host"), local, name, name.rpartition(".")[2], "email")
 
     def _spoken(self, page: Page) -> Iterator[Match]:
         text = page.text
@@ -136,12 +149,17 @@ class Address:
             return None
         if any(host == domain or host.endswith(f".{domain}") for domain in self._examples):
             return None
+        if host.startswith(_MACHINES):
+            return None
         own = any(host == domain or host.endswith(f".{domain}") for domain in map(str.lower, page.rules.mail_domains))
         if local in page.rules.mailboxes and own:
             return None
         if local in self._roles and host not in self._personal:
             return None
-        label = page.before(_LABEL, start) is not None
+        word = page.before(_LABEL, start)
+        label = word is not None
+        if word is not None and _OFFICE.search(page.text, max(0, word.start - 6), word.start):
+            return None
         score, why = (0.95, ("shape", "label")) if label else (0.85, ("shape",))
         return Match(KIND, start, end, score, rule, why)
 

@@ -55,7 +55,7 @@ class ForeignerNumber:
             label = scoring.labelled(page, KIND, number.start) or scoring.labelled(page, "RRN", number.start)
             if label is None and (page.embedded(number) or scoring.labelled(page, "CORP", number.start)):
                 continue
-            base = _resident.base(number, page.neighbours(number), sound, label is not None)
+            base = _resident.base(page, number, sound=sound, label=label is not None)
             negative = scoring.denied(page, number.start, number.end, KIND)
             if base and (sound or label or not negative):
                 yield scoring.match(

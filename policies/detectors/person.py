@@ -38,6 +38,8 @@ _BESIDE: Final = 0.55
 #: How far from an identifier a name belongs to it.
 _REACH: Final = 16
 _HANGUL: Final = re.compile(r"[가-힣]+")
+#: Up to so many beginnings are searched for one by one.
+_FEW: Final = 24
 _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
@@ -53,6 +55,7 @@ _ABOUT: Final = re.compile(
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}|\+82[- ]?1[0-9][- ]?[0-9]{3,4}[- ]?[0-9]{4})(?![0-9])"
 )
+_NOUNS: Final = ("학생", "환자", "고객", "회원", "명의", "어머니", "아버지", "할머니", "할아버지")
 _SENTENCE_ENDS: Final = ("입니다", "인데", "이라", "이에요", "이고", "이며", "이었", "이셨", "이세요", "라고", "라는")
 _OPENINGS: Final = tuple(
     f"{mark}{blank}{word}"
@@ -117,6 +120,7 @@ NEAR_MISSES: Final = (
     "피해자 보호 조치",
     "학생 지도 계획",
     "대표자 회의 결과",
+    "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
 )
 
@@ -169,6 +173,8 @@ class PersonName:
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
             at, end = self._after_label(text, word.end)
+            if word.end - word.start < 3 and word.start and "가" <= text[word.start - 1] <= "힣" and at - word.end < 2:
+                continue  # 대화형 구조, 세트 구성: the end of another word, and no sign behind it
             while end is not None:
                 found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
                 also = _ALSO.match(text, end)
@@ -205,9 +211,12 @@ class PersonName:
             after = text[word.end : word.end + 1]
             if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에께만(":
                 continue
+            noun = page.text[word.start : word.end] in _NOUNS
             for size in (3, 4):
                 start = end - size
                 if start < 0 or (start and "가" <= text[start - 1] <= "힣"):
+                    continue
+                if noun and text[end - 1] in "한인의된":  # 우수한 학생, 중증인 환자
                     continue
                 if start not in found and self._is_name(text[start:end], sure=False):
                     found[start] = Match(KIND, start, end, _CALLED, "person:called", ("honorific",))
@@ -288,7 +297,7 @@ class PersonName:
         if not known:
             return
         heads = {name[:3] for name in known}
-        for token in _TOKEN.finditer(text):
+        for token in self._tokens(text, heads):
             at = token.start()
             if token[0][:3] not in heads or at in found:
                 continue
@@ -297,6 +306,20 @@ class PersonName:
                 if name in known and self._ends(token[0][size:]):
                     found[at] = Match(KIND, at, at + size, _BESIDE, "person:again", ("repeat",))
                     break
+
+    @staticmethod
+    def _tokens(text: str, heads: set[str]) -> Iterator[re.Match[str]]:
+        """The tokens that may begin with one of `heads`: by search where there are few, else all."""
+        if len(heads) > _FEW:
+            yield from _TOKEN.finditer(text)
+            return
+        for head in heads:
+            at = text.find(head)
+            while at >= 0:
+                token = _TOKEN.match(text, at)
+                if token is not None:
+                    yield token
+                at = text.find(head, at + len(head))
 
     def _name(self, text: str, at: int, *, sure: bool) -> int | None:
         """Where the name that begins at `at` ends; None when none does. `sure`: something says that a name stands here."""
@@ -316,6 +339,8 @@ class PersonName:
             rest = token[size:]
             if size == 2 and rest and rest not in ("님", "씨"):
                 continue
+            if not sure and token[:2] in self._beginnings and token[2:] in self._particles:
+                return None
             if self._is_name(token[:size], sure=sure) and self._ends(rest) and not self._is_word(token):
                 return at + size
         return None

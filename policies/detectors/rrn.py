@@ -98,8 +98,7 @@ class ResidentNumber:
         label = scoring.labelled(page, KIND, number.start)
         if label is None and (birthday.year < OLDEST or _is_company(page, number, digits, sound)):
             return None
-        chain = page.neighbours(number)
-        base = _resident.base(number, chain, sound, label is not None)
+        base = _resident.base(page, number, sound=sound, label=label is not None)
         if not base or (label is None and page.embedded(number)):
             return None
         negative = scoring.denied(page, number.start, number.end, KIND)

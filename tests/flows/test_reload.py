@@ -140,3 +140,23 @@ def test_a_good_file_is_taken_whole(place: Town, running: Gateway) -> None:
     assert running.chat(model="newcomer", max_tokens=5).status == 200
     assert running.chat(model="locked", max_tokens=5).status == 404
     place.books_agree()
+
+
+def test_rules_are_taken_whole_or_not_at_all(place: Town, running: Gateway) -> None:
+    """A pack of the site's own takes effect with SIGHUP; one with a fault in one line of one file changes nothing."""
+    folder = place.folder / "packs" / "site"
+    folder.mkdir(parents=True)
+    good = "marks:\n  - {variant: eyes, grade: C, triggers: [시장전용], words: [시장전용]}\n"
+    (folder / "marks.yaml").write_text(good)
+    text = "시장전용\n\n보고 내용"
+    assert running.chat(text, model="abroad", max_tokens=5).status == 200
+    place.settings["policies"] = {"pack": "site"}
+    place.write_config()
+    hang_up(running, "configuration reloaded")
+    assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
+    (folder / "keywords.yaml").write_text("topics:\n  - {id: health, wrods: [해치병]}\n")
+    (folder / "marks.yaml").write_text(good.replace("시장전용", "구청장전용"))
+    logged = hang_up(running, "the old one stays")
+    assert "keywords.yaml:2" in logged
+    assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
+    assert running.chat(text.replace("시장", "구청장"), model="abroad", max_tokens=5).status == 200

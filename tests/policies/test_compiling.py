@@ -30,16 +30,22 @@ def test_no_section_of_a_pack_is_left_unread() -> None:
     }
     assert made_from | {"Site", "Dictionaries"} == sections  # those two are the scanner's own rules
     source = inspect.getsource(sys.modules["policies.compiling"])
-    assert all(f'"{field.name}"' in source for field in fields(Pack) if field.name not in {"version", "site", "dictionaries"})
+    assert all(
+        f'"{field.name}"' in source for field in fields(Pack) if field.name not in {"version", "site", "dictionaries"}
+    )
+
+
+EYES = "- {variant: eyes, grade: C, triggers: [시장전용], words: [시장전용]}"
+ILLNESS = "- {id: health, words: [해치병]}"
 
 
 @pytest.mark.parametrize(
     ("file", "text", "subject", "kind"),
     [
-        ("marks.yaml", '- {variant: eyes, grade: C, triggers: ["시장전용"], words: ["시장전용"]}', "시장전용\n\n보고 내용", "CLASSMARK"),
-        ("keywords.yaml", "- {id: health, words: [해치병]}", "민원인 홍길동 씨는 해치병 환자입니다", "KEYWORD"),
+        ("marks.yaml", EYES, "시장전용\n\n보고 내용", "CLASSMARK"),
+        ("keywords.yaml", ILLNESS, "민원인 홍길동 씨는 해치병 환자입니다", "KEYWORD"),
     ],
-)  # fmt: skip
+)
 def test_what_a_site_adds_is_found(file: str, text: str, subject: str, kind: str, tmp_path: Path) -> None:
     key = {"marks.yaml": "marks", "keywords.yaml": "topics"}[file]
     (tmp_path / file).write_text(f"{key}:\n  {text}\n", "utf-8")

@@ -194,6 +194,26 @@ async def test_a_file_is_read_in_a_process_of_its_own(child: ChildExtractor) -> 
     assert found == Extracted("docx", "본문 대외비", ("word/media/a.emf",), mismatch=True)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        d.xlsx({"표": d.rows([d.cell("A1", "본문", "inlineStr")])}),
+        d.pptx({"ppt/slides/slide1.xml": d.slide("본문")}),
+        d.hwpx([d.hp_paragraph("본문")]),
+        d.hwp([d.hwp_paragraph("본문")]),
+        d.hwp([d.hwp_paragraph("본문")], flags=5),
+        d.pdf("A page of text.", fields={"이름": "본문"}),
+        d.pdf("A page of text.", fields={"이름": "본문"}, owner="s3cret"),
+        "본문".encode("cp949"),
+        "<html><p>본문</p></html>".encode(),
+    ],
+    ids=["xlsx", "pptx", "hwpx", "hwp", "distributed hwp", "pdf", "pdf under an owner's password", "text", "html"],
+)
+async def test_every_format_is_read_behind_the_fence(child: ChildExtractor, data: bytes) -> None:
+    """What a reader needs (libraries, ciphers, code pages) is within its reach there."""
+    assert "본문" in (await child.extract(data, "file")).text
+
+
 @pytest.mark.parametrize("name", ["a ZIP archive", "entities", "a picture"])
 async def test_a_refusal_comes_out_of_it_as_it_went_in(child: ChildExtractor, name: str) -> None:
     data, reason = REFUSED[name]
