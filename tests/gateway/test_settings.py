@@ -163,6 +163,20 @@ def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> Non
         ("destination: government}", "destination: government, proxy_auth_env: P}", [":4:", "there is no proxy"]),
         ("organisation:", "limits: {body_mb: 0}\norganisation:", [":1:", "limits.body_mb", "greater than or equal to 1"]),
         ("organisation:", "web: {trusted_proxies: [proxy]}\norganisation:", [":1:", "'proxy' is not a network"]),
+        ("organisation:", "attachments: {max_mb: 0}\norganisation:", [":1:", "attachments.max_mb"]),
+        ("organisation:", "attachments: {keep_day: 3}\norganisation:", [":1:", "unknown key", "did you mean `keep_days`?"]),
+        ("organisation:", "attachments: {inspector: {kind: icap, url: 'http://a/b'}}\norganisation:",
+         [":1:", "attachments.inspector.url", "not an address of icap", "icap://host"]),
+        ("organisation:", "attachments: {inspector: {kind: http, url: 'https://user:pw@a/b'}}\norganisation:",
+         [":1:", "may not carry a user", "token_env"]),
+        ("organisation:", "attachments: {inspector: {kind: http, url: 'http://[a/b'}}\norganisation:",
+         ["not an address of http"]),
+        ("organisation:", "attachments: {inspector: {kind: ftp, url: 'ftp://a/b'}}\norganisation:",
+         ["attachments.inspector.kind", "'ftp' is not allowed"]),
+        ("organisation:", "attachments: {inspector: {kind: icap, url: 'icap://a/b', token_env: T}}\norganisation:",
+         ["ICAP has no bearer"]),
+        ("organisation:", "attachments: {inspector: {kind: icap, uri: 'icap://a/b'}}\norganisation:",
+         ["unknown key", "did you mean `url`?"]),
         ("organisation:", "database_url: mysql://x\norganisation:", [":1:", "not a database address"]),
         ("organisation:", "redis_url: localhost\norganisation:", [":1:", "not a Redis address"]),
         ("organisation:", "- organisation:", ["not YAML"]),
@@ -294,3 +308,38 @@ def test_the_message_is_a_list_a_person_can_read(tmp_path: Path) -> None:
     assert str(caught.value) == textwrap.dedent(f"""\
         configuration refused, 1 problem(s) / 설정을 받아들일 수 없습니다 (1건)
           {tmp_path}/config.yaml:9: models[0].grade: 'X' is not allowed → use one of 'O', 'S' or 'C'""")
+
+
+INSPECTED = GOOD + "attachments: {inspector: {kind: http, url: 'https://dlp.example/x', token_env: DLP_TOKEN}}\n"
+
+
+def test_an_inspections_token_comes_from_the_environment_and_is_not_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, INSPECTED, {"DLP_TOKEN": " secret-token\n"})
+    assert settings.inspector_token is not None
+    assert settings.inspector_token.get_secret_value() == "secret-token"
+    assert "secret-token" not in repr(settings)
+
+
+def test_an_inspection_without_its_token_refuses_to_start(tmp_path: Path) -> None:
+    """Its service would refuse every file, and nobody would know why."""
+    assert "DLP_TOKEN: not set" in refused(tmp_path, INSPECTED)[0]
+    assert "DLP_TOKEN: set, but empty" in refused(tmp_path, INSPECTED, {"DLP_TOKEN": ""})[0]
+
+
+def test_files_have_limits_without_a_word_in_the_configuration(tmp_path: Path) -> None:
+    attachments = load(tmp_path, GOOD).attachments
+    assert (attachments.max_mb, attachments.keep_days, attachments.inspector) == (20, 30, None)
+
+
+def test_what_becomes_of_a_kind_can_be_set_and_a_bad_table_refuses_to_start(tmp_path: Path) -> None:
+    """Of the shipped configuration only that one line is another."""
+    shipped = (ROOT / "config.yaml").read_text("utf-8")
+    config = tmp_path / "config.yaml"
+    config.write_text(shipped.replace("  actions: {} ", "  actions: {PHONE: warn, EMAIL: {foreign: block}} "), "utf-8")
+    assert load_settings(config, tmp_path / "data", {}).policies.actions == {
+        "PHONE": "warn",
+        "EMAIL": {"foreign": "block"},
+    }
+    config.write_text(shipped.replace("  actions: {} ", "  actions: {PHONES: warn} "), "utf-8")
+    with pytest.raises(ConfigError, match="PHONES"):
+        load_settings(config, tmp_path / "data", {})
