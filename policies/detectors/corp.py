@@ -57,9 +57,9 @@ class CompanyNumber:
             if expected and page.nearest(("RRN", "FRN", "CORP", "ACCOUNT"), number.start) in {None, "CORP"}:
                 label = scoring.labelled(page, KIND, number.start)
             if label is None and not (
-                number.hyphened
-                and digits[4:6] in KINDS
+                digits[4:6] in KINDS
                 and _resident.company(digits)
+                and number.hyphened
                 and not scoring.labelled(page, "RRN", number.start)
             ):
                 continue
