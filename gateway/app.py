@@ -46,7 +46,7 @@ from gateway.routing import Router
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
 from gateway.workspace.files import Files
-from gateway.worlds import Worlds
+from gateway.worlds import Worlds, actions_of
 from policies.detector import Detector
 
 log = logging.getLogger("haechi.app")
@@ -188,6 +188,7 @@ class App:
                 self.engine,
                 lambda: self.worlds.current.settings,
                 clock=self.clock,
+                configured=lambda: actions_of(self.worlds.current.settings),
                 tightenings=self.overrides.tightenings,
             )
         )

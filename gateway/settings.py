@@ -40,6 +40,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from policies.rules.actions import TableRefused, read_table
+
 Destination = Literal["inside", "government", "domestic", "foreign"]
 Grade = Literal["O", "S", "C"]
 Env: TypeAlias = Mapping[str, str]
@@ -121,6 +123,14 @@ def _model_name(value: str) -> str:
 def _slug(value: str) -> str:
     if not _SLUG.fullmatch(value):
         raise _refuse(f"{value!r} is not a short name", "use lower-case letters, digits, '_' and '-', at most 48")
+    return value
+
+
+def _actions(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        read_table(value)
+    except TableRefused as refused:
+        raise _refuse("; ".join(refused.problems), "correct these / 이 항목을 고치십시오") from None
     return value
 
 
@@ -256,14 +266,17 @@ class ModelConfig(Section):
 class Policies(Section):
     """`government_grade`: the highest grade for `government` destinations; `on_error`: what a failing filter decides.
 
-    `seconds`: how long reading one request may take; `restore`: masked values are put back into answers; `output`: what becomes
-    of personal data and secrets that a model writes. `detectors`: a site's own, as `module:name` (docs/filters/README.md).
+    `actions`: what becomes of a kind of finding where that is not the default, by kind or by kind and destination
+    (docs/filters/evidence.md). `seconds`: how long reading one request may take; `restore`: masked values are put back into
+    answers; `output`: what becomes of personal data and secrets that a model writes. `detectors`: a site's own, as
+    `module:name` (docs/filters/README.md).
     """
 
     pack: Annotated[str, AfterValidator(_slug)] = "default"
     detectors: tuple[str, ...] = ()
     on_error: Literal["block", "route_local"] = "block"
     government_grade: Literal["O", "S"] = "O"
+    actions: Annotated[Mapping[str, str | Mapping[str, str]], AfterValidator(_actions)] = Field(default_factory=dict)
     seconds: float = Field(default=5, gt=0, le=60)
     restore: bool = False
     output: Literal["off", "mask", "block"] = "off"

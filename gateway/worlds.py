@@ -42,8 +42,9 @@ from policies.detector import Detector
 from policies.engine import Scanner
 from policies.pack import Pack, PackError, shipped
 from policies.pack import load as load_pack
-from policies.rules.actions import Actions
+from policies.rules.actions import Actions, read_table
 from policies.rules.data_grade import DataGrade
+from policies.ruleset import Rules
 from policies.subject import Exemption, Tightening
 
 log = logging.getLogger("haechi.worlds")
@@ -153,10 +154,10 @@ class Worlds:
         if self._scanner is None or self._scanner.rules != rules or self._looking != looking:
             self._scanner = Scanner(rules, looking)
             self._looking = looking
-        government = settings.policies.government_grade
+        grade = DataGrade(settings.policies.government_grade)
         return Filters(
             self._scanner,
-            Chain((DataGrade(government), Actions(government=government)), settings.policies.on_error),
+            Chain((grade, actions_of(settings, rules)), settings.policies.on_error),
             self._readers,
             seconds=settings.policies.seconds,
             secret=settings.secrets.encryption_key.get_secret_value(),
@@ -209,6 +210,13 @@ class Worlds:
         task.add_done_callback(self._closing.discard)
 
 
+def actions_of(settings: Settings, rules: Rules | None = None) -> Actions:
+    """What becomes of findings under this configuration; `rules` are its pack's, read where they are not given."""
+    found = _pack(settings).rules if rules is None else rules
+    policies = settings.policies
+    return Actions(read_table(policies.actions), (), policies.government_grade, found.dictionaries)
+
+
 def _pack(settings: Settings) -> Pack:
     """The shipped rules and what the folder `packs/NAME` beside config.yaml adds to them. A bad one is refused whole."""
     name = settings.policies.pack
@@ -221,7 +229,9 @@ def _pack(settings: Settings) -> Pack:
     except PackError as error:
         raise ConfigError([f"{folder}/{error}"]) from error
     except OSError as error:
-        raise ConfigError([f"{where}: no folder {folder} → make it, or write `default` / 규칙 폴더가 없습니다"]) from error
+        raise ConfigError(
+            [f"{where}: no folder {folder} → make it, or write `default` / 규칙 폴더가 없습니다"]
+        ) from error
 
 
 def _of_site(settings: Settings) -> tuple[Detector, ...]:

@@ -36,6 +36,7 @@ from gateway.oversight import answers
 from gateway.oversight.oversight import Oversight
 from gateway.principal import Authenticator, Principal
 from gateway.settings import Settings
+from policies.rules.actions import Actions
 from policies.subject import Tightening
 
 T = TypeVar("T")
@@ -97,13 +98,14 @@ class Trial(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Desk:
-    """What the routes share. `settings` are those in force, `tightenings` where departments are stricter just now."""
+    """What the routes share (see `router`)."""
 
     authenticator: Authenticator
     oversight: Oversight
     look: Engine
     settings: Callable[[], Settings]
     clock: Callable[[], int]
+    configured: Callable[[], Actions]
     tightenings: Callable[[], tuple[Tightening, ...]]
 
     async def caller(self, request: Request) -> Principal:
@@ -130,10 +132,12 @@ def router(
     settings: Callable[[], Settings],
     *,
     clock: Callable[[], int],
+    configured: Callable[[], Actions],
     tightenings: Callable[[], tuple[Tightening, ...]],
 ) -> APIRouter:
-    """The routes. `settings` are those in force, `tightenings` where departments are stricter just now."""
-    desk = _Desk(authenticator, oversight, reading(engine), settings, clock, tightenings)
+    """The routes. `settings` are those in force, `configured` what they say becomes of findings, `tightenings` where
+    departments are stricter just now."""
+    desk = _Desk(authenticator, oversight, reading(engine), settings, clock, configured, tightenings)
     routes = APIRouter()
     _reports(routes, desk)
     _alarms(routes, desk)
@@ -172,10 +176,9 @@ def _reports(routes: APIRouter, desk: _Desk) -> None:
             for name, value in (("actions", body.actions), ("tightenings", body.tightenings))
             if value is not None
         }
-        government = desk.settings().policies.government_grade
 
         def run(connection: Connection) -> dict[str, Any]:
-            rules = answers.proposed(connection, given, government, in_force=desk.tightenings)
+            rules = answers.proposed(connection, given, desk.configured(), desk.tightenings)
             return answers.the_dry_run(connection, month, rules, desk.clock())
 
         return await desk.asked(run)

@@ -243,6 +243,7 @@ def dry_run(shell: Shell, args: argparse.Namespace) -> None:
     from gateway.database import reading  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.directory.ids import now_us  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.oversight import answers  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from gateway.worlds import actions_of  # noqa: PLC0415 – see gateway/cli/__init__.py
 
     given = {} if args.rules is None else _read(args.rules)
     now = _oversight(shell).tightenings()
@@ -250,8 +251,8 @@ def dry_run(shell: Shell, args: argparse.Namespace) -> None:
         proposed = answers.proposed(
             connection,
             given,
-            shell.settings.policies.government_grade,
-            in_force=lambda: tuple(one.tightening() for one in now),
+            actions_of(shell.settings),
+            lambda: tuple(one.tightening() for one in now),
         )
         told = answers.the_dry_run(connection, args.month, proposed, now_us())
     lines = [

@@ -4,7 +4,7 @@ organisation's zone. Nothing here writes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from gateway.evidence.reports.dry_run import dry_run
 from gateway.oversight import store
 from gateway.oversight.oversight import REASONS
 from gateway.oversight.store import Alarm, FilterException, FilterTightening
-from policies.decision import ACTIONS, DESTINATIONS, Grade
+from policies.decision import ACTIONS, DESTINATIONS
 from policies.rules.actions import DEFAULT_TABLE, Actions, TableRefused, read_table
 from policies.subject import Tightening
 
@@ -192,17 +192,19 @@ def the_dry_run(connection: Connection, month: str, rules: Actions, now: int) ->
 
 
 def proposed(
-    connection: Connection, data: object, government: Grade, *, in_force: Callable[[], tuple[Tightening, ...]]
+    connection: Connection, data: object, configured: Actions, in_force: Callable[[], tuple[Tightening, ...]]
 ) -> Actions:
     """Rules somebody wants to try: {"actions": {kind: action …}, "tightenings": [{"department", "kind", "action",
-    "destinations"}]}. What is left out is as it is now. Raises BadRequest with everything that is wrong; nothing of a bad set is
+    "destinations"}]}. `actions` are over the default table. What is left out is as it is now: as `configured`, with the
+    tightenings `in_force`. Raises BadRequest with everything that is wrong; nothing of a bad set is
     used."""
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise _invalid(["a mapping with `actions` and `tightenings`"])
     problems = [f"{key[:40]!r} is neither actions nor tightenings" for key in data.keys() - {"actions", "tightenings"}]
-    table = DEFAULT_TABLE
+    table = configured.table
     try:
-        table = read_table(data.get("actions", {}))
+        if "actions" in data:
+            table = read_table(data["actions"])
     except TableRefused as refused:
         problems += refused.problems
     tightenings = in_force() if "tightenings" not in data else ()
@@ -218,7 +220,7 @@ def proposed(
             tightenings += (read,)
     if problems:
         raise _invalid(problems)
-    return Actions(table, tightenings, government)
+    return replace(configured, table=table, tightenings=tightenings)
 
 
 def _tightening(connection: Connection, one: object) -> Tightening | str:

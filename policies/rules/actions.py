@@ -37,6 +37,7 @@ from policies.decision import (
     band,
     strictest_action,
 )
+from policies.ruleset import Dictionary
 from policies.subject import Exemption, Subject, Tightening
 
 #: The values of `kind`, as every answer spells them.
@@ -73,6 +74,9 @@ _AT_MOST: Mapping[Band, Action] = MappingProxyType({"possible": "warn", "likely"
 
 Row = Mapping[Destination, Action]
 
+#: How the rule of a dictionary's hit begins.
+_DICTIONARY = "dictionary:"
+
 
 def _row(outside: Action, government: Action, inside: Action = "allow") -> Row:
     return MappingProxyType({"inside": inside, "government": government, "domestic": outside, "foreign": outside})
@@ -104,12 +108,15 @@ DEFAULT_TABLE: Mapping[str, Row] = MappingProxyType(
 class Actions:
     """The rule. `government` is the highest grade a government-shared place may take, as in data_grade.py.
 
+    A hit of one of the `dictionaries` becomes outside what that dictionary says, and is none for a department it is not for.
+
     A kind the table does not know is blocked outside and recorded inside: somebody added a detector and no row.
     """
 
     table: Mapping[str, Row] = field(default_factory=lambda: DEFAULT_TABLE)
     tightenings: tuple[Tightening, ...] = ()
     government: Grade = "O"
+    dictionaries: tuple[Dictionary, ...] = ()
     name: str = "actions"
 
     def decide(self, subject: Subject) -> Decision:
@@ -132,7 +139,10 @@ class Actions:
         if sure is None:
             return None
         destination = subject.destination
-        action = self._at_most(self._of_table(found, destination), found.kind, sure)
+        listed = self._of_dictionary(found, subject) if found.rule.startswith(_DICTIONARY) else None
+        if found.rule.startswith(_DICTIONARY) and listed is None:
+            return None
+        action = self._at_most(listed or self._of_table(found, destination), found.kind, sure)
         tightened = [
             t.action
             for t in (*self.tightenings, *subject.tightenings)
@@ -153,6 +163,14 @@ class Actions:
         if row is None:
             return "allow" if place == "inside" else "block"
         return row[place]
+
+    def _of_dictionary(self, found: Found, subject: Subject) -> Action | None:
+        for dictionary in self.dictionaries:
+            if found.rule == f"{_DICTIONARY}{dictionary.name}":
+                if dictionary.department and dictionary.department not in subject.departments:
+                    return None
+                return "allow" if subject.destination == "inside" else dictionary.action
+        return self._of_table(found, subject.destination)
 
     def _at_most(self, action: Action, kind: str, sure: Band) -> Action:
         ceiling = _AT_MOST[sure]

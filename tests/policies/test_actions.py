@@ -21,6 +21,7 @@ from policies.rules.actions import (
     read_table,
 )
 from policies.rules.data_grade import DataGrade
+from policies.ruleset import Dictionary
 from policies.subject import Exemption, Subject, Tightening
 
 NOW = 1_000_000
@@ -172,6 +173,29 @@ def test_a_kind_without_a_row_does_not_leave() -> None:
 def test_a_department_tightens(tightening: Tightening, kind: str, destination: Destination, action: Action) -> None:
     assert becomes(Actions(tightenings=(tightening,)), found(kind), to=destination) == action
     assert becomes(Actions(), found(kind), to=destination, tightenings=(tightening,)) == action
+
+
+PROJECT = Dictionary("project", ("한강르네상스",), department="FIN", action="block")
+
+
+@pytest.mark.parametrize(
+    ("dictionary", "score", "destination", "action"),
+    [
+        (PROJECT, 0.9, "foreign", "block"),
+        (PROJECT, 0.6, "foreign", "mask"),  # no stricter than it is sure
+        (PROJECT, 0.9, "inside", "allow"),
+        (replace(PROJECT, department=""), 0.9, "foreign", "block"),
+        (replace(PROJECT, department="OTHER"), 0.9, "foreign", None),  # a word of somebody else's is no finding here
+        (replace(PROJECT, action="route_local"), 0.9, "domestic", "route_local"),
+        (replace(PROJECT, name="another"), 0.9, "foreign", "warn"),  # nobody says, so the kind does
+    ],
+)
+def test_a_department_says_what_becomes_of_its_words(
+    dictionary: Dictionary, score: float, destination: Destination, action: Action | None
+) -> None:
+    hit = replace(found("KEYWORD", score), rule="dictionary:project")
+    verdict = Actions(dictionaries=(dictionary,)).decide(subject(hit, to=destination))
+    assert [finding.action for finding in verdict.findings] == ([] if action is None else [action])
 
 
 LOOSE = Exemption("e1", "RRN", "warn", "admin-1", "지방세기본법 제142조 징수 위탁", NOW - 10, NOW + 10)

@@ -24,6 +24,7 @@ from gateway.evidence import store as evidence_store
 from gateway.oversight.oversight import Oversight
 from gateway.principal import Authenticator
 from gateway.settings import Settings
+from policies.rules.actions import Actions
 
 ROLES = ("staff", "manager", "finance", "it_admin", "auditor")
 REASON = "지방세 징수 업무 위탁에 따른 처리"
@@ -43,6 +44,7 @@ def pages(
             engine,
             lambda: settings,
             clock=clock,
+            configured=Actions,
             tightenings=lambda: tuple(t.tightening() for t in watch.tightenings()),
         )
     )
