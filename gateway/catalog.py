@@ -12,6 +12,7 @@ price version builds another catalog and the old one is dropped whole.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,6 +103,9 @@ _NO_PRICE = Label(ko="오늘 적용되는 가격이 없습니다.", en="It has n
 _UNCONFIRMED_PRICE = Label(ko="가격이 아직 확정되지 않았습니다.", en="Its price has not been confirmed yet.")
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,95}")
+
+
 class Catalog:
     """Every configured model by name, in the order of config.yaml."""
 
@@ -129,8 +133,10 @@ class Catalog:
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name[:96], self._models, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
+        # What landed here by mistake may be text of a prompt; only what could be a name is repeated.
+        called = f"'{name}'" if _NAME.fullmatch(name) else "that"
         return (
-            f"No model is called '{name[:96]}'.{hint} GET /v1/models lists what you may use. / "
+            f"No model is called {called}.{hint} GET /v1/models lists what you may use. / "
             "그런 이름의 모델이 없습니다. 모델 목록을 확인하십시오."
         )
 
