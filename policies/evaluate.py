@@ -167,20 +167,20 @@ def chain() -> Chain:
 
 def judge(scanner: Scanner, destination: Destination = "foreign", rules: Chain | None = None) -> Judge:
     """Puts a case through what a request goes through: the scanner, then the rules, for a model that takes grade O
-    (S where it runs inside)."""
+    (S where it runs inside). Messages that nobody has answered yet are all of the newest turn."""
     rules = chain() if rules is None else rules
 
     def judged(case: Case) -> Outcome:
         edges = [0, *case.breaks, len(case.text)]
-        parts = [Part(str(start), case.text[start:end], newest=end == len(case.text)) for start, end in pairwise(edges)]
-        found = tuple(_found(located, parts[located.part].newest) for located in scanner.scan_parts(parts))
+        parts = [Part(str(start), case.text[start:end]) for start, end in pairwise(edges)]
+        found = tuple(_found(located) for located in scanner.scan_parts(parts))
         decision = rules.decide(Subject("O", "S" if destination == "inside" else "O", destination, found))
         return Outcome(case, decision.action, _acted(decision))
 
     return judged
 
 
-def _found(located: Located, newest: bool) -> Found:
+def _found(located: Located) -> Found:
     """Offsets move from the part to the whole text, so the pointer is where the part begins."""
     match, begins = located.match, int(located.pointer)
     return Found(
@@ -190,9 +190,8 @@ def _found(located: Located, newest: bool) -> Found:
         "",
         match.start + begins,
         match.end + begins,
-        newest,
-        variant_of(match.rule),
-        grade_of((match,)),
+        variant=variant_of(match.rule),
+        grade=grade_of((match,)),
     )
 
 
