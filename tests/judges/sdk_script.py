@@ -165,6 +165,18 @@ def models(client: OpenAI) -> dict[str, Any]:
     return {"listed": [model.id for model in client.models.list()], "fetched": client.models.retrieve(MODEL).id}
 
 
+def vectors(client: OpenAI) -> dict[str, Any]:
+    """Without a format, the SDK asks for base64 behind its user's back and decodes it."""
+    asked: dict[str, Any] = {"model": "text-embedding-3-small", "input": "민원 처리 기한"}
+    unasked = client.embeddings.create(**asked)
+    numbers = client.embeddings.create(**asked, encoding_format="float")
+    return {
+        "unasked": unasked.data[0].embedding,
+        "as_numbers": numbers.data[0].embedding,
+        "total_tokens": unasked.usage.total_tokens,
+    }
+
+
 def main(base_url: str, key: str, broke: str) -> None:
     with OpenAI(base_url=base_url, api_key=key, max_retries=0) as client:
         seen = {
@@ -178,6 +190,7 @@ def main(base_url: str, key: str, broke: str) -> None:
             "cut_stream": cut_stream(client),
             "parallel": asyncio.run(parallel(base_url, key)),
             "models": models(client),
+            "vectors": vectors(client),
         }
     print(json.dumps(seen, ensure_ascii=False))
 
