@@ -232,9 +232,4 @@ def _plain(address: str) -> str:
     return address.replace(" ", "").removesuffix("번지")
 
 
-def of(pack: Any) -> PostalAddress:
-    """The detector a pack makes."""
-    return PostalAddress(pack.places)
-
-
 detector: Final = PostalAddress(shipped().places)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from policies.decision import GRADES, Grade, stricter
 from policies.detector import Match
@@ -51,8 +51,10 @@ _ITEMS: Final = (
 )
 #: What may be written with a mark on its line.
 _TAIL: Final = (
-    r"(?: ?(?:문서|자료|보고서|회의자료|등급))?(?: ?[-(]? ?(?:제? ?[0-9]{1,4}(?:-[0-9]{1,5})? ?호?|[0-9]{1,3} ?/ ?[0-9]{1,3}|사본번호.{0,12}) ?\)?)?"
-    r"(?: ?[-(/,:]? ?(?:취급 ?주의|유출 ?금지|외부 ?유출 ?금지|무단 ?(?:전재|복제|배포|유출).{0,10}금지|복사 ?금지|열람 ?제한|열람 후 파기|보존기간.{0,10}|예고문.{0,20}|관련자 외 열람 ?금지) ?\)?)?"
+    r"(?: ?(?:문서|자료|보고서|회의자료|등급))?"
+    r"(?: ?[-(]? ?(?:제? ?[0-9]{1,4}(?:-[0-9]{1,5})? ?호?|[0-9]{1,3} ?/ ?[0-9]{1,3}|사본번호.{0,12}) ?\)?)?"
+    r"(?: ?[-(/,:]? ?(?:취급 ?주의|(?:외부 ?)?유출 ?금지|무단 ?(?:전재|복제|배포|유출).{0,10}금지|복사 ?금지"
+    r"|열람 ?제한|열람 후 파기|보존기간.{0,10}|예고문.{0,20}|관련자 외 열람 ?금지) ?\)?)?"
 )
 _ITEM: Final = re.compile(r"[1-8]")
 _AFTER_FIELD: Final = re.compile(
@@ -66,7 +68,7 @@ _DECLARES: Final = re.compile(
     r"|이거|이건|이게|다음은|아래는|위는|다음|아래|이|본|첨부한?|위)[^\n.]{0,16}$"
 )
 _SAID: Final = (
-    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니|으로 (?:분류|지정|관리|취급)|로 (?:분류|지정|관리|취급)|에 해당|로서"
+    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니|으?로 (?:분류|지정|관리|취급)|에 해당|로서"
     r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
 _DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
@@ -78,7 +80,6 @@ _POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부
 _POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
 _APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?|^)$")
 _APART_AFTER: Final = re.compile(r"\s*$|\t| {2,}| ?[|/]")
-_DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
 _DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
 #: Things that are held behind closed doors; a bracket beside them says how they go, not what a document is.
@@ -164,6 +165,66 @@ class _Kind:
     value: Any
 
 
+class _Line(NamedTuple):
+    """Where a word's line begins and stops, and what is on it between its decoration (left, right)."""
+
+    text: str
+    begin: int
+    stop: int
+    left: int
+    right: int
+    whole: bool
+
+    @classmethod
+    def around(cls, text: str, word: Word) -> _Line:
+        """`whole` is false where the line goes on beyond what is read of it."""
+        floor = max(0, word.start - _REACH)
+        begin = text.rfind("\n", floor, word.start) + 1 or floor
+        stop = text.find("\n", word.end, word.end + _REACH)
+        if stop < 0:
+            stop = min(len(text), word.end + _REACH)
+        whole = (begin == 0 or text[begin - 1] == "\n") and (stop == len(text) or text[stop] == "\n")
+        left, right = begin, stop
+        while left < right and text[left] in _EDGES:
+            left += 1
+        while right > left and text[right - 1] in _EDGES:
+            right -= 1
+        return cls(text, begin, stop, left, right, whole)
+
+
+class _Notes:
+    """What was found out about lines of one page, for the same line may come again and again."""
+
+    __slots__ = ("_choices", "_matches", "_talk")
+
+    def __init__(self) -> None:
+        self._matches: dict[tuple[str, str], Any] = {}
+        self._choices: dict[str, bool] = {}
+        self._talk: dict[str, bool] = {}
+
+    def fullmatch(self, mark: _Kind, line: _Line, start: int) -> Any:
+        """The mark that fills a line from `start` on; the bracket that closes its items belongs to it."""
+        closed = line.right < line.stop and line.text[line.right] in _CLOSE
+        core = line.text[start : line.right + closed]
+        key = (mark.variant, core)
+        if key not in self._matches:
+            self._matches[key] = mark.alone.fullmatch(core) or (mark.alone.fullmatch(core[:-1]) if closed else None)
+        return self._matches[key]
+
+    def is_choice(self, marks: Iterable[_Kind], core: str) -> bool:
+        if core not in self._choices:
+            self._choices[core] = core == "공개" or (
+                len(core) <= _WIDEST_MARK and any(mark.alone.fullmatch(core) for mark in marks)
+            )
+        return self._choices[core]
+
+    def is_talk(self, talk: re.Pattern[str] | None, line: _Line) -> bool:
+        words = line.text[line.begin : line.stop]
+        if words not in self._talk:
+            self._talk[words] = talk is not None and talk.search(words) is not None
+        return self._talk[words]
+
+
 class _Tries:
     """How often words were looked at closely where they stand: on one long line full of them, the rest is more of the same."""
 
@@ -210,179 +271,130 @@ class ClassificationMark:
     def detect(self, page: Page, /) -> Iterable[Match]:
         seen: dict[int, Match] = {}
         if page.has(_MARK):
-            lines: dict[str, bool] = {}
+            notes = _Notes()
             for mark in self._marks:
                 role = f"{_MARK}:{mark.variant}"
                 if page.has(role):
-                    self._lines(page, mark, role, lines, seen)
+                    self._lines(page, mark, role, notes, seen)
         if page.has(_FIELD):
             self._fields(page, seen)
         return [seen[start] for start in sorted(seen)]
 
-    def _lines(self, page: Page, mark: _Kind, role: str, lines: dict[str, bool], seen: dict[int, Match]) -> None:
-        text = page.text
+    def _lines(self, page: Page, mark: _Kind, role: str, notes: _Notes, seen: dict[int, Match]) -> None:
         found = 0
         tried = _Tries()
-        fullmatches: dict[str, Any] = {}
         for word in page.words(role):
-            begin = text.rfind("\n", max(0, word.start - _REACH), word.start) + 1 or max(0, word.start - _REACH)
-            stop = text.find("\n", word.end, word.end + _REACH)
-            if stop < 0:
-                stop = min(len(text), word.end + _REACH)
-            match = self._line(text, mark, begin, stop, word, lines, fullmatches, tried)
+            match = self._on_line(_Line.around(page.text, word), mark, word, notes, tried)
             if match is not None and match.start not in seen:
                 seen[match.start] = match
                 found += 1
                 if found == _ENOUGH:
                     return
 
-    def _line(
-        self,
-        text: str,
-        mark: _Kind,
-        begin: int,
-        stop: int,
-        word: Word,
-        lines: dict[str, bool],
-        fullmatches: dict[str, Any],
-        tried: _Tries,
-    ) -> Match | None:
+    def _on_line(self, line: _Line, mark: _Kind, word: Word, notes: _Notes, tried: _Tries) -> Match | None:
         """What a word of this mark is on its line: a mark, or talk (None)."""
-        whole = (begin == 0 or text[begin - 1] == "\n") and (stop == len(text) or text[stop] == "\n")
-        left, right = begin, stop
-        while left < right and text[left] in _EDGES:
-            left += 1
-        while right > left and text[right - 1] in _EDGES:
-            right -= 1
-        if whole and right - left <= _WIDEST_MARK:
-            core = text[left : right + 2]
-            known = fullmatches.get(core, 0)
-            found = self._fullmatch(mark, text, left, right, stop) if known == 0 else known
-            fullmatches[core] = found
+        if line.whole and line.right - line.left <= _WIDEST_MARK:
+            found = notes.fullmatch(mark, line, line.left)
             if found is not None:
-                return None if self._enumerated(text, begin, stop, lines) else self._match(mark, found, left, "line")
-        if tried.often(word.start):
+                return None if self._enumerated(line, notes) else self._match(mark, found, line.left, "line")
+        if tried.often(word.start) or notes.is_talk(self._talk, line):
             return None
-        line = text[begin:stop]
-        talk = lines.get(line)
-        if talk is None:
-            talk = lines[line] = self._talk is not None and self._talk.search(line) is not None
-        if talk:
-            return None
-        ahead = text[max(begin, word.start - 8) : word.start]
-        if any(char in _OPEN for char in ahead):
-            match = self._bracketed(text, mark, begin, stop, word.start, word.end)
-            if match is not None:
-                return match
-        if whole and ":" in ahead:
-            match = self._keyed(text, mark, begin, left, right, stop)
-            if match is not None:
-                return match
-        return self._declared(text, mark, begin, stop, word.start, word.end) or self._apart(
-            text, mark, begin, stop, word.start, word.end
-        )
+        ahead = line.text[max(line.begin, word.start - 8) : word.start]
+        match = self._bracketed(line, mark, word) if any(char in _OPEN for char in ahead) else None
+        if match is None and line.whole and ":" in ahead:
+            match = self._keyed(line, mark, notes)
+        return match or self._declared(line, mark, word) or self._apart(line, mark, word)
 
-    def _apart(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
+    def _apart(self, line: _Line, mark: _Kind, word: Word) -> Match | None:
         """At the edge of a header or footer, away from its other words; or with the items of the law it rests on."""
-        start = at if text[at - 1 : at] not in ("1", "2", "3", "I") or not at else at - 1
-        while start > begin and text[start - 1] == "I":
+        text = line.text
+        start = word.start - 1 if word.start and text[word.start - 1] in "123I" else word.start
+        while start > line.begin and text[start - 1] == "I":
             start -= 1
-        found = mark.leading.match(text[start : min(stop, to + 40)])
-        if found is None or start + found.end() < to:
+        found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
+        if found is None or start + found.end() < word.end:
             return None
         end = start + found.end()
         if mark.variant in _STRONG:
-            if _APART.search(text[begin:start]) and _APART_AFTER.match(text[end:stop]):
+            if _APART.search(text[line.begin : start]) and _APART_AFTER.match(text[end : line.stop]):
                 return self._match(mark, found, start, "apart")
         elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
             return self._match(mark, found, start, "items")
         return None
 
-    def _fullmatch(self, mark: _Kind, text: str, left: int, right: int, stop: int) -> Any:
-        """The mark that fills a piece of a line; the bracket that closes its items belongs to it."""
-        if right < stop and text[right] in _CLOSE:
-            found = mark.alone.fullmatch(text[left : right + 1])
-            if found is not None:
-                return found
-        return mark.alone.fullmatch(text[left:right])
-
-    def _bracketed(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
+    def _bracketed(self, line: _Line, mark: _Kind, word: Word) -> Match | None:
         """[mark] at the beginning of a line, anywhere in square brackets of its own, or (mark) at the end of a title."""
-        start = at
+        text, begin, stop = line.text, line.begin, line.stop
+        start = word.start
         while start > begin and text[start - 1] not in _OPEN:
             start -= 1
-            if at - start > 8:
+            if word.start - start > 8:
                 return None
-        if start == begin:
+        if start == begin or (start >= 2 and text[start - 2] in "'\"‘“`"):
             return None
-        opened = text[start - 1]
-        found = mark.leading.match(text[start : min(stop, to + 40)])
-        if found is None or start + found.end() < to:
+        found = mark.leading.match(text[start : min(stop, word.end + 40)])
+        if found is None or start + found.end() < word.end:
             return None
         end = start + found.end()
         if end >= stop or text[end] not in _CLOSE or _DENIED.search(text, end, stop):
             return None
+        opened = text[start - 1]
         behind = text[end + 1 : stop].strip(_DECORATION)
         before = text[begin : start - 1].strip(_EDGES + "0123456789")
-        if start >= 2 and text[start - 2] in "'\"‘“`":
-            return None
         strong = mark.variant in _STRONG
+        if opened == "(" and not strong and not _items(found) and not _TITLES.search(before):
+            speaks_of = before or behind
+            if _EVENTS.search(speaks_of) or _EVENTS.search(behind):
+                return None
         edge = not before or not behind or text[end + 1 : end + 6].startswith(_FILES)
         free = not "가" <= text[end + 1 : end + 2] <= "힣"
-        if opened == "(" and not strong and not _items(found) and not _TITLES.search(before):
-            if (before and _EVENTS.search(before)) or _EVENTS.search(behind):
-                return None
         if not before or (free and (edge or strong or opened in "[【")):
             return self._match(mark, found, start, "bracket")
         return None
 
-    def _keyed(self, text: str, mark: _Kind, begin: int, left: int, right: int, stop: int) -> Match | None:
+    def _keyed(self, line: _Line, mark: _Kind, notes: _Notes) -> Match | None:
         """`열람제한: 대외비`: a short line of a key and a mark, whatever the key."""
-        colon = text.rfind(":", left, right)
-        if colon < 0 or colon - begin > 16 or right - colon > 48:
+        colon = line.text.rfind(":", line.left, line.right)
+        if colon < 0 or colon - line.begin > 16 or line.right - colon > 48:
             return None
         start = colon + 1
-        while start < right and text[start] in _EDGES:
+        while start < line.right and line.text[start] in _EDGES:
             start += 1
-        found = self._fullmatch(mark, text, start, right, stop)
+        found = notes.fullmatch(mark, line, start)
         return None if found is None else self._match(mark, found, start, "field")
 
-    def _declared(self, text: str, mark: _Kind, begin: int, stop: int, at: int, to: int) -> Match | None:
-        """이 문서는 대외비입니다; 대외비 자료이므로 …"""
+    def _declared(self, line: _Line, mark: _Kind, word: Word) -> Match | None:
+        """이 문서는 대외비입니다; 대외비 자료이므로 …; 다음 대외비 문서를 요약해줘."""
+        text, begin, at = line.text, line.begin, word.start
         opens = not text[begin:at].strip(_EDGES)
-        said = not opens and _DECLARES.search(text[max(begin, at - 60) : at]) is not None
-        pointed = mark.variant in _STRONG and _POINTED.search(text[max(begin, at - 8) : at]) is not None
-        if pointed and _POINTED_AT.match(text, to, stop):
-            said = True
-        elif not opens and not said:
+        pointed = (
+            mark.variant in _STRONG
+            and _POINTED.search(text[max(begin, at - 8) : at]) is not None
+            and _POINTED_AT.match(text, word.end, line.stop) is not None
+        )
+        if not opens and not pointed and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
             return None
-        else:
-            pointed = False
         for start in (at, max(begin, at - 5)):
-            found = mark.leading.match(text[start : min(stop, to + 40)])
-            if found is None or start + found.end() < to:
+            found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
+            if found is None or start + found.end() < word.end:
                 continue
             end = start + found.end()
-            if _DENIED.search(text, end, min(stop, end + 24)):
+            if _DENIED.search(text, end, min(line.stop, end + 24)):
                 return None
-            if pointed or (_OPENING if opens else _DECLARED).match(text, end, stop):
+            if pointed or (_OPENING if opens else _DECLARED).match(text, end, line.stop):
                 return self._match(mark, found, start, "declared")
         return None
 
-    def _enumerated(self, text: str, begin: int, stop: int, lines: dict[str, bool]) -> bool:
+    def _enumerated(self, line: _Line, notes: _Notes) -> bool:
         """Whether the line above or below is another choice of the same list."""
+        text, begin, stop = line.text, line.begin, line.stop
         floor = max(0, begin - 61)
         above = text[max(text.rfind("\n", floor, max(begin - 1, 0)), floor) : max(begin - 1, 0)]
         below = text[stop + 1 : stop + 61].split("\n", 1)[0]
-        for line in (above, below):
-            core = line.strip(_EDGES + "\n0123456789")
-            if core and len(core) <= _WIDEST_MARK:
-                choice = lines.get(f"\n{core}")
-                if choice is None:
-                    choice = core == "공개" or any(mark.alone.fullmatch(core) for mark in self._marks)
-                    lines[f"\n{core}"] = choice
-                if choice:
-                    return True
+        for other in (above, below):
+            core = other.strip(_EDGES + "\n0123456789")
+            if core and notes.is_choice(self._marks, core):
+                return True
         return False
 
     def _fields(self, page: Page, seen: dict[int, Match]) -> None:
@@ -468,11 +480,6 @@ def grade_of(matches: Iterable[Match]) -> Grade:
     """The strictest grade that the marks among some matches give the data; O when there is none."""
     said = [note.removeprefix("grade:") for match in matches if match.kind == KIND for note in match.evidence]
     return stricter(*(grade for grade in GRADES if grade in said))
-
-
-def of(pack: Any) -> ClassificationMark:
-    """The detector a pack makes."""
-    return ClassificationMark(pack.marks)
 
 
 detector: Final = ClassificationMark(shipped().marks)

@@ -184,9 +184,4 @@ def _local(text: str, floor: int, end: int) -> int | None:
     return end - len(local)
 
 
-def of(pack: Any) -> Address:
-    """The detector a pack makes."""
-    return Address(pack.email)
-
-
 detector: Final = Address(shipped().email)

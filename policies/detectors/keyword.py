@@ -70,7 +70,8 @@ class Keyword:
                 yield Match(KIND, word.start, word.end, dictionary.score, rule, ("dictionary",))
             for pattern in dictionary.patterns:
                 for found in _expression(pattern).finditer(page.text):
-                    yield Match(KIND, *found.span(), dictionary.score, rule, ("dictionary",))
+                    start, end = found.span()
+                    yield Match(KIND, start, end, dictionary.score, rule, ("dictionary",))
 
     def _sensitive(self, page: Page) -> Iterator[Match]:
         near = sorted(
@@ -94,11 +95,6 @@ class Keyword:
 @lru_cache(maxsize=1024)
 def _expression(pattern: str) -> Any:
     return compiled(pattern)
-
-
-def of(pack: Any) -> Keyword:
-    """The detector a pack makes."""
-    return Keyword(pack.keywords)
 
 
 detector: Final = Keyword(shipped().keywords)

@@ -381,9 +381,4 @@ class PersonName:
         return size == 2 and name[0] in self._usual and name[1] in self._last and name not in self._beginnings
 
 
-def of(pack: Any) -> PersonName:
-    """The detector a pack makes."""
-    return PersonName(pack.names)
-
-
 detector: Final = PersonName(shipped().names)

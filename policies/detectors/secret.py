@@ -459,9 +459,4 @@ def entropy(value: str) -> float:
     return log2(size) - sum([n * log2(n) for n in counts]) / size if size else 0.0
 
 
-def of(pack: Any) -> Credential:
-    """The detector a pack makes."""
-    return Credential(pack.secrets)
-
-
 detector: Final = Credential(shipped().secrets)
