@@ -33,7 +33,7 @@ from sqlalchemy import Engine, Row, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.attachments.configured import Readers
-from gateway.attachments.extracted import Uninspectable
+from gateway.attachments.extracted import Extracted, Uninspectable
 from gateway.database import DatabaseError, reading
 from gateway.errors import BadRequest, NotFound, Refusal, TooLarge, Unavailable
 from gateway.settings import Grade, Settings
@@ -139,13 +139,7 @@ class Files:
             raise too_large(settings.max_mb)
         name = clean_name(name)
         await self._in_thread(partial(self._refuse_too_many, owner, settings.files_per_person))
-        readers = self._readers()
-        try:
-            inspected = await readers.inspector.inspect(data, name)
-            extracted = await readers.extractor.extract(inspected, name)
-        except Uninspectable as refused:
-            log.info("a file was refused: %s", refused.code)
-            raise uninspectable(refused) from refused
+        extracted = await self._extracted(name, data)
         now = self._clock()
         kept = StoredFile(
             id=f"file-{self._ids()}",
@@ -161,6 +155,22 @@ class Files:
         )
         await self._in_thread(partial(self._insert, owner, kept, extracted.text, settings.files_per_person))
         return kept
+
+    async def read(self, name: str, data: bytes) -> str:
+        """The text of a file that came inside a request and is kept nowhere. Raises as `upload` does."""
+        settings = self._settings().attachments
+        if len(data) > settings.max_bytes:
+            raise too_large(settings.max_mb)
+        return (await self._extracted(clean_name(name), data)).text
+
+    async def _extracted(self, name: str, data: bytes) -> Extracted:
+        readers = self._readers()
+        try:
+            inspected = await readers.inspector.inspect(data, name)
+            return await readers.extractor.extract(inspected, name)
+        except Uninspectable as refused:
+            log.info("a file was refused: %s", refused.code)
+            raise uninspectable(refused) from refused
 
     async def get(self, file_id: str, owner: str) -> StoredFile:
         """Raises NotFound for a file that is not there, has expired, or is somebody else's."""
