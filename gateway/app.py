@@ -34,6 +34,7 @@ from gateway.database import open_engine
 from gateway.directory.directory import Directory
 from gateway.directory.ids import now_us, uuid7
 from gateway.directory.sessions import Sessions, Throttle
+from gateway.enclosures import Enclosures
 from gateway.evidence.recorder import LedgerEvidence
 from gateway.evidence.records import Fingerprints
 from gateway.exchange import Exchange
@@ -115,6 +116,7 @@ class App:
             ids=ids,
             evidence=LedgerEvidence(self.writer),
             fingerprints=Fingerprints(settings.secrets.pepper.get_secret_value()),
+            enclosures=Enclosures(self.files),
         )
         alone = engine.dialect.name == "sqlite"
         self.repeats = Repeats(

@@ -38,6 +38,7 @@ from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
 from gateway.catalog import Catalog, Deployment
+from gateway.enclosures import Enclosures
 from gateway.errors import ClientGone, NotAllowed, Unavailable
 from gateway.evidence.recorder import Recorder
 from gateway.evidence.records import Fingerprints
@@ -49,6 +50,7 @@ from gateway.relay import Relay, UpstreamSaidError, generated
 from gateway.rewriting import Rewriter
 from gateway.routing import Candidate, Router
 from gateway.settings import Destination, Grade, Settings
+from policies.decision import stricter
 
 log = logging.getLogger("haechi.exchange")
 
@@ -197,7 +199,9 @@ class Exchange:
         ids: Callable[[], str],
         evidence: Recorder,
         fingerprints: Fingerprints,
+        enclosures: Enclosures,
     ) -> None:
+        self._enclosures = enclosures
         self._ids = ids
         self._evidence = evidence
         self._fingerprints = fingerprints
@@ -263,6 +267,16 @@ class Exchange:
             raise refusals.model_unavailable(model)
         if submission.output_cap is not None and submission.output_cap > model.context:
             raise refusals.cap_too_large(model)
+        if "documents" in submission.needs:
+            # What is read from a file is text from here on, for every model.
+            opened = await self._enclosures.open(principal.user_id, submission.body)
+            submission = replace(
+                submission,
+                body=opened.body,
+                needs=submission.needs - {"documents"},
+                grade=stricter(submission.grade, opened.grade),
+                size=submission.size + opened.growth,
+            )
         missing = submission.needs - model.capabilities
         if missing:
             raise refusals.lacks(model.name, missing)
