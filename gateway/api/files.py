@@ -11,6 +11,7 @@ A file that cannot be vouched for is refused with 400 `file_uninspectable` and t
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,8 +28,9 @@ from gateway.workspace.files import Files, StoredFile, too_large
 
 #: Boundaries, headers and the few small fields around a file.
 AROUND = 64 * 1024
-#: Bodies in memory at once; more are told to come back.
+#: Bodies in memory at once, and how many of them may be one person's; more are told to come back.
 UPLOADS = 8
+UPLOADS_EACH = 4
 
 
 def body_limit(attachments: Attachments) -> int:
@@ -39,23 +41,24 @@ def body_limit(attachments: Attachments) -> int:
 def router(authenticator: Authenticator, files: Files, attachments: Attachments, zone: ZoneInfo) -> APIRouter:
     """The routes."""
     routes = APIRouter()
-    uploading = 0
+    uploading: Counter[str] = Counter()
 
     @routes.post("/api/files", status_code=201)
     async def upload(request: Request) -> Response:
         """Read a file and keep its text for thirty days, or say why it cannot be taken."""
-        nonlocal uploading
         principal = await authenticator.authenticate_page("POST", request.headers.raw)
-        if uploading >= UPLOADS:
+        if uploading[principal.user_id] >= UPLOADS_EACH or uploading.total() >= UPLOADS:
             raise Unavailable(
                 "Too many files are being uploaded; try again. 파일이 한꺼번에 많이 올라오고 있습니다. 잠시 후 다시 시도하십시오."
             )
-        uploading += 1
+        uploading[principal.user_id] += 1
         try:
             name, content, grade = _form(request.headers.get("content-type", ""), await _body(request, attachments))
             stored = await files.upload(principal.user_id, name, content, grade)
         finally:
-            uploading -= 1
+            uploading[principal.user_id] -= 1
+            if not uploading[principal.user_id]:
+                del uploading[principal.user_id]
         return as_json(_shown(stored, zone), 201)
 
     @routes.get("/api/files")

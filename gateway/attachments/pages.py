@@ -43,7 +43,7 @@ def _pages(data: bytes, reading: Reading) -> list[str]:
         count = len(document)
         if count > reading.bounds.pages:
             raise Uninspectable("pages")
-        scans = 0
+        scans = letters = 0
         for number in range(count):
             page = document[number]
             text_page = page.get_textpage()
@@ -58,7 +58,8 @@ def _pages(data: bytes, reading: Reading) -> list[str]:
             text_page.close()
             page.close()
             lines += found
-            if sum(map(len, found)) > reading.bounds.chars:
+            letters += sum(map(len, found))
+            if letters > reading.bounds.chars:
                 raise Uninspectable("long")
     except pypdfium2.PdfiumError as e:
         raise Uninspectable("malformed") from e

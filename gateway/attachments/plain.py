@@ -7,6 +7,7 @@ import email.message
 import email.policy
 import html
 import html.parser
+import json
 import re
 
 from gateway.attachments.charset import decode
@@ -23,12 +24,19 @@ def read_text(data: bytes, name: str) -> tuple[str, list[str]]:
     """(kind, lines). CSV and Markdown are known by their names alone: to the eye they are text."""
     text = decode(data)
     kind = _COATS.get(claimed(name), "text")
-    stripped = text.lstrip()
-    if stripped[:1] in {"{", "["} and (claimed(name) == "json" or re.match(r'[{\[]\s*["{\[\d\]}]', stripped)):
+    if text.lstrip()[:1] in {"{", "["} and _is_json(text):
         kind = "json"
         # `\\uac00` is how some programs write Hangul. The escape is undone, everything else stays as it is written.
         text = _ESCAPED.sub(_unescape, text)
     return kind, text.split("\n")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _unescape(match: re.Match[str]) -> str:

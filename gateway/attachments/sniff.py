@@ -91,7 +91,10 @@ def drm(data: bytes) -> str | None:
 def sniff(data: bytes) -> str:
     """A coarse kind: `zip` and `cfb` are containers that their readers look into, `text` is whatever has no other mark."""
     head = data[:4096]
-    if b"%PDF-" in head[:1024]:
+    # A mark further down is honoured as readers do, unless it is a text that speaks of PDF.
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"%PDF-") or (
+        b"%PDF-" in head[:1024] and not _reads_as_text(head)
+    ):
         return "pdf"
     for mark, kind in _MAGIC:
         if head.startswith(mark):

@@ -84,5 +84,7 @@ def inflate(data: bytes, budget: Budget) -> bytes:
         raise Uninspectable("malformed") from e
     if len(text) > limit:
         raise Uninspectable("bomb")
+    if not machine.eof:
+        raise Uninspectable("malformed")
     budget.spend(len(text), len(data))
     return text

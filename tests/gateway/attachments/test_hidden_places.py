@@ -419,6 +419,9 @@ def test_a_row_is_a_line(data: bytes) -> None:
         ("사진.png", MARK.encode(), "text", True),
         ("설정.json", PLAIN["JSON, escaped"], "json", False),
         ("글.txt", b"BMW and MZ are words, GIF is not", "text", False),
+        ("글.txt", b"A PDF begins with %PDF-1.7, as everybody knows.", "text", False),
+        ("글.txt", "[2026] 회의록".encode(), "text", False),
+        ("글.pdf", b"\n" + d.pdf("A page of text."), "pdf", False),
     ],
 )
 def test_bytes_say_what_a_file_is_and_its_name_only_whether_it_lied(
