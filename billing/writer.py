@@ -125,8 +125,12 @@ class Writer:
 
     def _run(self) -> None:
         backlog: list[_Item] = []
+        busy = False
         while True:
+            if busy and not self._stopping:
+                time.sleep(LINGER_SECONDS)
             items = backlog + self._gather(GROUP, wait=not backlog)
+            busy = len(items) >= BUSY
             backlog = self._write(items)
             if self._orphans and (self.healthy or not items):
                 self._give_back()
