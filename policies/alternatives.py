@@ -35,7 +35,7 @@ _WORDED: Final = frozenset(_HANGUL + _HAN)
 _LATIN_DIGITS: Final = {"O": "0", "o": "0", "Q": "0", "l": "1", "I": "1", "S": "5", "B": "8", "Z": "2"}
 _FOREIGN_DIGITS: Final = {
     "О": "0", "о": "0", "З": "3", "з": "3", "б": "6", "Ч": "4", "В": "8", "І": "1", "і": "1", "ӏ": "1",
-    "Ο": "0", "ο": "0", "Ι": "1", "ι": "1", "Β": "8", "Ζ": "2", "օ": "0", "Ѕ": "5",
+    "Ο": "0", "ο": "0", "Ι": "1", "ι": "1", "Β": "8", "Ζ": "2", "օ": "0", "Ѕ": "5", "ㅇ": "0", "ㅣ": "1",
 }  # fmt: skip
 _LIKE: Final = _LATIN_DIGITS | _FOREIGN_DIGITS
 _FOREIGN_LETTERS: Final = dict(
@@ -77,6 +77,14 @@ _JOINT: Final = r"(?: ?(?:다시|하이픈|대시|에|의|[\-./_]) ?| )"
 _WORDED_HINT: Final = re.compile(rf"[{_HANGUL}{_HAN}](?:[ \-]?{_NUMERAL}){{3}}")
 _APART_HINT: Final = re.compile(r" [0-9] (?:- )?[0-9] (?:- )?[0-9](?![0-9])")
 _MARKS: Final = ("다시", "하이픈", "대시")
+#: 8.5.0.3.1.2.…: one digit, one mark, again and again.
+_DOTTED_HINT: Final = re.compile(r"([\-._,/*])[0-9]\1[0-9]\1[0-9]\1")
+_DOTTED: Final = re.compile(r"(?<![0-9])[0-9](?:([\-._,/*])[0-9])(?:\1[0-9]){7,}+(?![0-9])")
+#: A mark between digits that is written as something else: a Hangul or Han stroke, an escape.
+_STROKE: Final = re.compile(r"(?<=[0-9])[ ]?(?:[ㅡ一]|%2[Dd]|%20|&nbsp;|&#45;|\\u002[dD])[ ]?(?=[0-9])")
+_STROKES: Final = ("ㅡ", "一", "%2", "&nbsp;", "&#45;", "\\u002")
+#: A mobile number with marks that no other number has.
+_STARRED: Final = re.compile(r"01[016789]([,*:=#+])[0-9]{3,4}(\1)[0-9]{4}(?![0-9])")
 _LOOKS: Final = "".join(_LIKE)
 _LOOK: Final = re.compile(f"[{_LOOKS}]")
 _LOOK_HINT: Final = re.compile(rf"[{_LOOKS}](?:[\-.]?[0-9]|(?<=[0-9].)|(?<=[0-9][\-.].))")
@@ -117,26 +125,51 @@ _FOREIGN: Final = re.compile(r"[Ͱ-Ͽ\u0400-\u052f\u0531-\u058f]")
 
 
 def _spelled(text: str, *, foreign: bool) -> list[_Change]:
-    changes: list[_Change] = []
-    if _WORDED_HINT.search(text) or _APART_HINT.search(text) or any(mark in text for mark in _MARKS):
-        for run in _RUN.finditer(text):
-            changes += _run(run)
-    if _LOOK_HINT.search(text) is not None:
-        for chain in _CHAIN.finditer(text):
-            changes += _looks(chain)
-    if "|" in text and "-" in text:
-        changes += [_Change(found.start(1), found.end(1), "1") for found in _BAR.finditer(text)]
-    low = text.lower()
-    if any(hint in low for hint in _AT_HINTS):
-        changes += [_Change(*found.span(), "@") for found in _AT.finditer(text)]
-    if any(hint in low for hint in _DOT_HINTS):
-        changes += [_Change(*found.span(), ".") for found in _DOT.finditer(text)]
+    changes = [*_numerals(text), *_strokes(text), *_mail_marks(text)]
     if foreign and _FOREIGN.search(text) is not None:
         for token in _MIXED.finditer(text):
             if any(char.isascii() and char.isalpha() for char in token[0]):
                 latin = "".join(_FOREIGN_LETTERS.get(char, char) for char in token[0])
                 changes.append(_Change(*token.span(), latin))
     return _in_order(changes)
+
+
+def _numerals(text: str) -> Iterator[_Change]:
+    """Digits in words, put apart, or as letters."""
+    if _WORDED_HINT.search(text) or _APART_HINT.search(text) or any(mark in text for mark in _MARKS):
+        for run in _RUN.finditer(text):
+            yield from _run(run)
+    if _DOTTED_HINT.search(text) is not None:
+        for dotted in _DOTTED.finditer(text):
+            yield _Change(*dotted.span(), dotted[0][::2], range(0, len(dotted[0]), 2))
+    if _LOOK_HINT.search(text) is not None:
+        for chain in _CHAIN.finditer(text):
+            yield from _looks(chain)
+    if "|" in text and "-" in text:
+        for bar in _BAR.finditer(text):
+            yield _Change(*bar.span(1), "1")
+
+
+def _strokes(text: str) -> Iterator[_Change]:
+    """What stands for a hyphen between digits."""
+    if any(stroke in text for stroke in _STROKES):
+        for stroke in _STROKE.finditer(text):
+            yield _Change(*stroke.span(), "-")
+    if "01" in text:
+        for starred in _STARRED.finditer(text):
+            yield _Change(*starred.span(1), "-")
+            yield _Change(*starred.span(2), "-")
+
+
+def _mail_marks(text: str) -> Iterator[_Change]:
+    """The at and the dot of an address, in words or brackets."""
+    low = text.lower()
+    if any(hint in low for hint in _AT_HINTS):
+        for at in _AT.finditer(text):
+            yield _Change(*at.span(), "@")
+    if any(hint in low for hint in _DOT_HINTS):
+        for dot in _DOT.finditer(text):
+            yield _Change(*dot.span(), ".")
 
 
 def _run(run: re.Match[str]) -> Iterator[_Change]:

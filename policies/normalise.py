@@ -26,7 +26,7 @@ _PLAIN: Final = (
 _UNUSUAL: Final = re.compile(f"[^{_PLAIN}]")
 
 #: One for one, and common: done by themselves, so that a text with a middle dot stays on the fast path.
-_DASHES: Final = "‐‑‒–—―−⁃﹘﹣－～〜·・ㆍ‧∙⋅･"
+_DASHES: Final = "‐‑‒–—―−⁃﹘﹣－～〜·・ㆍ‧∙⋅･ー"
 _COMMON: Final = (*((dash, "-") for dash in "–—―−·ㆍ・～‧∼"), ("\u00a0", " "), ("\u3000", " "))
 
 #: Hangul Jamo, leading or not; the clusters that NFC puts together. Fillers are blank and dropped.
@@ -95,6 +95,8 @@ _PIECES: Final = re.compile(
 )
 
 
+#: ①850312-… is the first of a list and no eighth digit; ①②③ are digits.
+_BULLET: Final = re.compile("(?<![0-9\\-①-⓿❶-➓])[①-⓿❶-➓](?=[0-9])")
 #: Marks and pieces of syllables belong to the character before them, which must therefore stay as it is.
 _MARKED: Final = re.compile("[\u0300-\u036f\u1100-\u11ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
@@ -154,6 +156,7 @@ def normalise(text: str) -> View:
         plain = plain.replace(char, stands_for)
     if _UNUSUAL.search(plain) is None:
         return View(text, plain)
+    plain = _BULLET.sub(" ", plain)
     if _MARKED.search(plain) is None:
         plain = plain.translate(_SINGLES)
         if _UNUSUAL.search(plain) is None:

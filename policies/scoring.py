@@ -22,7 +22,7 @@ NEGATIVE: Final = 0.4
 NOT: Final = "not"
 NEGATIVE_WORDS: Final = listed(
     "주문, 운송장, 송장, 바코드, 상품, 품목, 품번, 모델, 시리얼, 일련번호, 자산, 관리번호, 문서번호, 공고, "
-    "고시, 접수번호, 접수증, 사건, 특허, 출원, 트랜잭션, 타임스탬프, 로그, 버전, 좌표, 위도, 경도, 과세번호, "
+    "고시, 접수번호, 접수증, 사건, 특허, 출원, 트랜잭션, 타임스탬프, 로그번호, 로그 id, 버전, 좌표, 위도, 경도, 과세번호, "
     "전자납부번호, 납부번호, 고지서, 고지번호, 예약번호, 승인번호, 거래번호, 추적번호, 등기번호, 우편번호, "
     "입찰, 계약번호, 회의 id, 회의id, 종목코드, 법정동, 행정코드, 고유키, isbn, issn, uuid, guid, commit, sku, "
     "ean, gtin, serial, barcode, timestamp, epoch, order, tracking, invoice, version, build, pnu, doi, trace, "

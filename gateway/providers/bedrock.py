@@ -3,7 +3,8 @@
     system, developer ─▶ system      stopReason  end_turn, stop_sequence ─▶ stop · tool_use ─▶ tool_calls
     tool              ─▶ toolResult              max_tokens ─▶ length · guardrail_intervened, content_filtered ─▶ content_filter
 
-The credential is an Amazon Bedrock API key, sent as a bearer token. Streams are not server-sent events but binary frames:
+The credential is an Amazon Bedrock API key, sent as a bearer token, or an access key that signs every request. Streams are not
+server-sent events but binary frames:
 
     total length │ headers length │ CRC of these two │ headers (name, type 7, length, text) │ payload │ CRC of all before
          4                4                4                                                               4 bytes
@@ -13,15 +14,18 @@ Source: the API reference for Converse, ConverseStream, and the event stream enc
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 
 from gateway.providers.base import NOTHING, Call
+from gateway.providers.sigv4 import access_key, signed
 from gateway.providers.sse import MAX_LINE, LineTooLong
 from gateway.providers.translated import (
     Answer,
@@ -29,6 +33,7 @@ from gateway.providers.translated import (
     Head,
     Outgoing,
     Parser,
+    Signer,
     Sse,
     Unsayable,
     arguments_of,
@@ -62,9 +67,30 @@ _DOCUMENTS = {
 }
 
 
+_REGION = re.compile(r"(?:^|\.)bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+
+
 class BedrockConverse(Sse):
+    """An API key of Bedrock is a bearer token; an access key, `ID:SECRET` or `ID:SECRET:TOKEN`, signs each request."""
+
     request_id = "x-amzn-requestid"
     stream_type = "application/vnd.amazon.eventstream"
+
+    def headers(self, api_key: str | None) -> Mapping[str, str]:
+        return {} if api_key and ":" in api_key else super().headers(api_key)
+
+    def signer(self, base_url: str, api_key: str | None) -> Signer | None:
+        if api_key is None or ":" not in api_key:
+            return None
+        key = access_key(api_key)
+        region = _REGION.search(urlsplit(base_url).hostname or "")
+        if region is None:
+            raise ValueError("a signature names the region: write https://bedrock-runtime.REGION.amazonaws.com")
+
+        def sign(url: str, body: bytes) -> Mapping[str, str]:
+            return signed(key, url, body, region=region[1], service="bedrock", at=datetime.now(UTC))
+
+        return sign
 
     def parser(self) -> Parser:
         return EventFrames()

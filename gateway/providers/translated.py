@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import orjson
@@ -138,6 +138,10 @@ class Parser(Protocol):
     def rest(self) -> list[bytes]: ...
 
 
+#: (url, body) → the headers that go with them.
+Signer: TypeAlias = Callable[[str, bytes], Mapping[str, str]]
+
+
 class Dialect(Protocol):
     """A wire format. `answer` and `embedded` may raise what a Reader may."""
 
@@ -145,6 +149,8 @@ class Dialect(Protocol):
     stream_type: str
 
     def headers(self, api_key: str | None) -> Mapping[str, str]: ...
+
+    def signer(self, base_url: str, api_key: str | None) -> Signer | None: ...
 
     def request(self, call: Call, *, stream: bool) -> Outgoing: ...
 
@@ -167,6 +173,10 @@ class Sse:
 
     def headers(self, api_key: str | None) -> Mapping[str, str]:
         return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def signer(self, base_url: str, api_key: str | None) -> Signer | None:
+        """What marks each request as ours where a header that is always the same does not. Raises ValueError."""
+        return None
 
     def parser(self) -> Parser:
         return EventParser()
@@ -216,6 +226,7 @@ class Translated:
         self._max_answer = max_answer
         self._max_stream = max_stream
         self._headers = {"content-type": "application/json", **dialect.headers(api_key)}
+        self._signer = dialect.signer(self._base_url, api_key)
 
     async def ask(self, call: Call) -> Reply:
         outgoing = _said(lambda: self._dialect.request(call, stream=False))
@@ -267,7 +278,10 @@ class Translated:
             "accept": accept,
             "x-client-request-id": f"{call.request_id}:{call.attempt}",
         }
-        return await self._transport.post(self._base_url + outgoing.path, headers, body, timeouts=timeouts)
+        url = self._base_url + outgoing.path
+        if self._signer is not None:
+            headers |= self._signer(url, body)
+        return await self._transport.post(url, headers, body, timeouts=timeouts)
 
 
 def _said(translate: Callable[[], Outgoing]) -> Outgoing:

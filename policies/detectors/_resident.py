@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from datetime import date
 from operator import mul
 from typing import Final
 
 from policies.candidates import Number
-from policies.page import Page
+from policies.page import REACH, Page
 
 #: What is read as thirteen digits. The odd ones are a date written with marks, and digits put apart to hide them.
 SHAPES: Final = (
@@ -19,6 +21,11 @@ SHAPES: Final = (
 #: Written like a resident number: a date in two digits each, or six, then seven.
 USUAL: Final = frozenset({(6, 7), (2, 2, 2, 7), (6, 1, 6), (8, 7), (4, 2, 2, 7)})
 
+#: 앞 6자리 and 뒤 7자리 are no digits of the number.
+_FILLED: Final = re.compile(
+    r"(?:[^0-9\n]|6(?= ?자리)){0,24}+\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})"
+    r"(?:[^0-9]|7(?= ?자리)){1,16}+(?P<back>[0-9]{7})(?![0-9])"
+)
 _DATED: Final = re.compile(r"[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{7}")
 _CENTURY: Final = {
     "9": 1800,
@@ -74,6 +81,24 @@ def _dated(page: Page) -> list[tuple[Number, str]]:
         if digits is not None:
             found.append((number, digits))
     return found
+
+
+def filled(page: Page, role: str, found: Iterable[int]) -> Iterator[tuple[int, int, str]]:
+    """(start, end, thirteen digits) behind labels of a role: six digits, whatever a form or a record puts between, seven more.
+
+    Labels in front of the numbers that begin at `found` are done already.
+    """
+    starts = sorted(found)
+    for word in page.labels(role):
+        index = bisect_left(starts, word.end)
+        if index < len(starts) and starts[index] - word.end <= REACH:
+            continue
+        value = _FILLED.match(page.text, word.end)
+        if value is None:
+            continue
+        digits = value["front"] + value["back"]
+        if _DATED.fullmatch(digits) is not None and born(digits, page.today) is not None:
+            yield value.start("front"), value.end("back"), digits
 
 
 def company(digits: str) -> bool:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Final
 
 from policies import scoring
+from policies.candidates import Shape
 from policies.detector import Match
 from policies.page import Page, listed
 
@@ -48,7 +49,19 @@ _DATE: Final = re.compile(
 )
 #: From a label to its date there is no other number and no end of the line.
 _LEAD: Final = re.compile(r"[^0-9\n]{0,20}+(?:\n[^0-9\n]{0,4}+)?")
+#: The date of an example or of another sentence.
+_ELSEWHERE: Final = re.compile(r"예[:)]|예시|형식|[다요]\. |[을를] ")
+#: Between a name and a mobile number, as lists of people have it: 김서준 / 1985.10.27 / 010-….
+_LISTED: Final = re.compile(
+    r"[가-힣]{2,4}[ ]?[/,|(;\t][ ]?(?P<date>[0-9][0-9 ./\-년월일]{5,13}?)[ ]?[/,|);\t][ ]?\(?\Z"
+)
+_MOBILES: Final = tuple(Shape(groups, "0") for groups in ((3, 4, 4), (11,), (3, 3, 4)))
 _SUFFIX: Final = re.compile(r"\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계)")
+
+#: The characters a row of a list needs at least, and at most, before its mobile number.
+_CLOSEST: Final = 9
+_ROW: Final = 28
+_MARKS: Final = frozenset(" /,|;\t(")
 
 EXAMPLES: Final = (
     ("생년월일 1985.03.12", "1985.03.12"),
@@ -57,12 +70,15 @@ EXAMPLES: Final = (
     ("생년월일 19850312", "19850312"),
     ("홍길동(1985. 3. 12.생)", "1985. 3. 12"),
     ("김철수 85.03.12생", "85.03.12"),
+    ("주은정 / 1985.10.27 / 010-8394-5980", "1985.10.27"),
     ("1985년 3월 12일생 남성", "1985년 3월 12일"),
     ("이름,생년월일\n홍길동,1985-03-12", "1985-03-12"),
     ('{"birth_date": "1985-03-12"}', "1985-03-12"),
 )
 NEAR_MISSES: Final = (
     "시행일 2025.03.12",
+    "생년월일(예: 900101)을 입력",
+    "서른 번째 생일을 맞는 뜻깊은 날입니다. 1978년 5월 20일",
     "회의 일시 2025년 3월 12일",
     "생년월일 1985.13.12",
     "생년월일 2030.01.01",
@@ -77,15 +93,23 @@ class Birthdate:
     name: str = "birthdate"
     kind: str = KIND
     words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS, _BORN: BORN})
-    shapes: tuple[tuple[int, ...], ...] = ()
+    shapes: tuple[Shape, ...] = _MOBILES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
+        seen: set[int] = set()
+        for number in page.numbers(_MOBILES):
+            if number.start > _CLOSEST and page.text[number.start - 1] in _MARKS and number.digits[1] == "1":
+                listed_date = self._listed(page, number.start)
+                if listed_date is not None:
+                    seen.add(listed_date.start)
+                    yield listed_date
         if not (page.has(KIND) or page.has(_BORN)):
             return
-        seen: set[int] = set()
         for word in page.labels(KIND):
             lead = _LEAD.match(page.text, word.end)
             found = _DATE.match(page.text, lead.end()) if lead is not None else None
+            if lead is not None and _ELSEWHERE.search(lead[0]):
+                continue
             if found is not None and found.start() not in seen and _real(found, page.today):
                 if page.nearest(("RRN", "FRN", KIND, scoring.NOT), found.start()) not in {None, KIND}:
                     continue
@@ -98,6 +122,16 @@ class Birthdate:
             if (born or page.heads(KIND, found.start())) and _real(found, page.today):
                 why = "label" if born else "column"
                 yield scoring.match(KIND, found.start(), found.end(), 0.2, "birthdate", label=why)
+
+    def _listed(self, page: Page, mobile: int) -> Match | None:
+        row = _LISTED.search(page.text, max(mobile - _ROW, 0), mobile)
+        if row is None:
+            return None
+        date_of = _DATE.match(page.text, row.start("date"))
+        if date_of is None or date_of.end() != row.end("date") or not _real(date_of, page.today):
+            return None
+        start, end = date_of.span()
+        return scoring.match(KIND, start, end, 0.35, "birthdate:listed", neighbour=True)
 
 
 def _real(found: re.Match[str], today: date) -> bool:

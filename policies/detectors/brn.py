@@ -19,7 +19,7 @@ KIND: Final = "BRN"
 
 LABELS: Final = listed(
     "사업자등록번호, 사업자 등록번호, 사업자번호, 사업자(등록)번호, 사업자 번호, 사업자등록증, 사업자, 등록번호, "
-    "business registration, business number, business_no, brn, bizno, biz_no, corp_reg"
+    "business registration, business number, business_no, brn, bizno, biz_no, bizrno, bizr_no, brno, b_no, corp_reg"
 )
 
 _WEIGHTS: Final = (1, 3, 7, 1, 3, 7, 1, 3, 5)

@@ -19,7 +19,7 @@ KIND: Final = "CORP"
 
 LABELS: Final = listed(
     "법인등록번호, 법인 등록번호, 법인번호, 법인(등록)번호, 법인등기번호, 법인, corporate registration, "
-    "corporation number, corp_no, corp no, corpno, jurirno"
+    "corporation number, corp_no, corp no, corpno, corpregno, corp_reg_no, jurirno, jurir_no, crno"
 )
 #: 주식 · 합명 · 합자 · 유한 · 유한책임 · 사단 · 재단.
 KINDS: Final = frozenset({"11", "12", "13", "14", "15", "21", "22"})

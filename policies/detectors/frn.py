@@ -28,6 +28,7 @@ EXAMPLES: Final = (
     ("거소신고번호: 9111245678906", "9111245678906"),
     ("9111245678906", "9111245678906"),
     ("외국인등록번호911124-5678901입니다", "911124-5678901"),
+    ("외국인등록번호 앞자리 761223, 뒷자리는 5477538", "761223, 뒷자리는 5477538"),
     ("ARC No. 911124 5678906", "911124 5678906"),
     ("주민(외국인)등록번호 020512-7123456", "020512-7123456"),
 )
@@ -48,6 +49,7 @@ class ForeignerNumber:
     shapes: tuple[tuple[int, ...], ...] = _resident.SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
+        starts: list[int] = []
         for number, digits in _resident.dated(page):
             if digits[6] not in "5678" or _resident.born(digits, page.today) is None:
                 continue
@@ -58,9 +60,13 @@ class ForeignerNumber:
             base = _resident.base(page, number, sound=sound, label=label is not None)
             negative = scoring.denied(page, number.start, number.end, KIND)
             if base and (sound or label or not negative):
+                starts.append(number.start)
                 yield scoring.match(
                     KIND, number.start, number.end, base, "frn", checksum=sound, label=label, negative=negative
                 )
+        for start, end, digits in _resident.filled(page, KIND, starts):
+            if digits[6] in "5678":
+                yield scoring.match(KIND, start, end, 0.5, "frn:filled", checksum=sums_up(digits), label="label")
 
 
 def sums_up(digits: str) -> bool:

@@ -22,7 +22,9 @@ LABELS: Final = listed(
     "ip주소, ip 주소, 아이피, ip, 서버, 접속, 방화벽, 게이트웨이, 호스트, host, server, gateway, dns, subnet, "
     "내부망, 공인, 사설, ping, ssh, rdp, 대역, addr, remote_addr, client"
 )
-_VERSION: Final = re.compile(r"(?:버전|버젼|판|version|ver\.?|v|release|build|릴리스|펌웨어|제)[ :=]?[ ]?\Z", re.I)
+_VERSION: Final = re.compile(
+    r"(?:버전|버젼|판|(?<![A-Za-z])(?:version|ver\.?|v|release|build)|릴리스|펌웨어|제)[ :=]?[ ]?\Z", re.I
+)
 _PARAGRAPH: Final = re.compile(r"[ ]?(?:항|조|호|절|장|버전|판)")
 
 #: Both begin with a set of characters, so that the search skips what cannot begin an address.
@@ -44,6 +46,7 @@ EXAMPLES: Final = (
     ("접속지 211.233.17.54입니다", "211.233.17.54"),
     ("192.168.0.15로 접속", "192.168.0.15"),
     ("IP주소: 10.1.2.3", "10.1.2.3"),
+    ("server 10.28.163.47:8001;", "10.28.163.47"),
     ("서버 2001:db8:85a3::8a2e:370:7334", "2001:db8:85a3::8a2e:370:7334"),
 )
 NEAR_MISSES: Final = (

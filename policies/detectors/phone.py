@@ -22,7 +22,7 @@ KIND: Final = "PHONE"
 #: Says that the line is a person's.
 LABELS: Final = listed(
     "연락처, 휴대전화, 휴대폰, 핸드폰, 휴대, 핸펀, 폰번호, 자택, 집전화, 집 전화, 비상연락, 연락 가능, "
-    "보호자 연락, mobile, cell, hp, h.p, contact, phone_number, phonenumber, c.p"
+    "보호자 연락, mobile, cell, hp, h.p, contact, phone_number, phonenumber, c.p, (집), (자택)"
 )
 #: Says only that it is a telephone, which an office has as well.
 WEAK: Final = listed("전화번호, 전화, 팩스, 사무실, 직통, tel, phone, fax, ☎, ☏, t.")
@@ -33,6 +33,8 @@ PERSON: Final = listed(
 )
 _ROLE_WEAK: Final = "phone:weak"
 _ROLE_PERSON: Final = "phone:person"
+#: Somebody's mobile right before: the landline behind it is the same person's.
+_MOBILE_BEFORE: Final = re.compile(r"01[016789][ .\-)]{0,2}[0-9]{3,4}[ .\-]?[0-9]{4}[^0-9\n]{1,8}\Z")
 _CALLED: Final = re.compile(r"[가-힣]{2,4} ?(?:씨|님)(?![가-힣]{2})")
 #: How far around a landline a person counts as beside it.
 _BESIDE: Final = 40
@@ -78,6 +80,7 @@ EXAMPLES: Final = (
     ("자택 02-345-6789", "02-345-6789"),
     ("연락처: 031-234-5678", "031-234-5678"),
     ("김영희 씨 전화 031-234-5678", "031-234-5678"),
+    ("(휴)010-9076-5576 (집)051-629-0702", ["010-9076-5576", "051-629-0702"]),
     ("안심번호 0503-1234-5678", "0503-1234-5678"),
     ("이름,휴대폰\n홍길동,01023456789", "01023456789"),
     ("문의 010-2345-6789 010-3456-7890", ["010-2345-6789", "010-3456-7890"]),
@@ -171,6 +174,8 @@ def _somebody(page: Page, number: Number) -> bool:
     if page.before(_ROLE_PERSON, number.start, _BESIDE) is not None:
         return True
     if page.heads(_ROLE_WEAK, number.start) and page.has(_ROLE_PERSON):
+        return True
+    if _MOBILE_BEFORE.search(page.text, max(number.start - 24, 0), number.start) is not None:
         return True
     line = page.text.rfind("\n", max(number.start - _BESIDE, 0), number.start) + 1 or max(number.start - _BESIDE, 0)
     return _CALLED.search(page.text, line, number.start) is not None

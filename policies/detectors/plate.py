@@ -34,6 +34,8 @@ _BEFORE_HEAD: Final = re.compile(rf"(?:{_REGION})[ ]?\Z")
 _COUNTERS: Final = frozenset("도주조부호대서수보사로가고나하구회오")
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
 _AFTER: Final = re.compile(r"[ ]?(?:년|원|명|억|만|천|권|세대|건|호|번지|개|톤|㎡|kg|km|[.,][0-9]|%)")
+#: 12가-3456 차량: the label may stand right behind.
+_BEHIND: Final = 3
 _BEFORE: Final = re.compile(r"(?:제|약|총|기온|섭씨|영하|영상|최대|최소)[ ]?\Z")
 
 EXAMPLES: Final = (
@@ -43,6 +45,7 @@ EXAMPLES: Final = (
     ("차량번호: 12가 3456입니다", "12가 3456"),
     ("견인 대상 68조 2024", "68조 2024"),
     ("12가3456", "12가3456"),
+    ("123가-4567 차량", "123가-4567"),
     ("１２가３４５６", "１２가３４５６"),
     ("소유자|차량번호\n홍길동|99너1234", "99너1234"),
 )
@@ -86,6 +89,8 @@ class Plate:
             return None
         text = page.text
         label = scoring.labelled(page, KIND, start)
+        if label is None and page.after(KIND, end, _BEHIND) is not None:
+            label = "label"
         spaced = bool(found["gap"] or lead["open"])
         if label is None:
             if spaced and not region:

@@ -6,8 +6,6 @@ check digit is normal for them and for re-issued ones. Before that the two digit
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,7 +15,7 @@ from policies import scoring
 from policies.candidates import Number
 from policies.detector import Match
 from policies.detectors import _resident
-from policies.page import REACH, Page, listed
+from policies.page import Page, listed
 
 KIND: Final = "RRN"
 
@@ -32,11 +30,6 @@ RANDOM_SINCE: Final = date(2020, 10, 1)
 #: Nobody older is written about without a label.
 OLDEST: Final = 1910
 
-#: Six digits, whatever a form or a record puts between, seven digits: only right behind a label.
-_FILLED: Final = re.compile(
-    r"[^0-9\n]{0,24}+\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})[^0-9]{1,16}+(?P<back>[0-9]{7})(?![0-9])"
-)
-
 EXAMPLES: Final = (
     ("주민등록번호: 850312-2345677", "850312-2345677"),
     ("주민번호850312-2345678입니다", "850312-2345678"),
@@ -46,6 +39,8 @@ EXAMPLES: Final = (
     ("주민번호 85\u200b0312-23\u200b45678 확인", "85\u200b0312-23\u200b45678"),
     ("주민번호\n850312-2345678", "850312-2345678"),
     ("주민등록번호 앞자리 850312 뒷자리 2345678", "850312 뒷자리 2345678"),
+    ("주민번호 앞 6자리는 850104, 뒤 7자리는 1536434", "850104, 뒤 7자리는 1536434"),
+    ("①850312-2345678 ②900101-1234567", ["850312-2345678", "900101-1234567"]),
     ('{"rrn": {"front": "850312", "back": "2345678"}}', '850312", "back": "2345678'),
     ("성명,주민등록번호,연락처\n홍길동,8503122345678,02-120", "8503122345678"),
     ("| 이름 | 주민번호 |\n|---|---|\n| 김철수 | 8503122345678 |", "8503122345678"),
@@ -87,8 +82,9 @@ class ResidentNumber:
                 if found is not None:
                     starts.append(found.start)
                     yield found
-        if page.has(KIND):
-            yield from self._filled(page, sorted(starts))
+        for start, end, digits in _resident.filled(page, KIND, starts):
+            if digits[6] in "123490":
+                yield scoring.match(KIND, start, end, 0.5, "rrn:filled", checksum=sums_up(digits), label="label")
 
     def _judge(self, page: Page, number: Number, digits: str) -> Match | None:
         birthday = _resident.born(digits, page.today)
@@ -107,27 +103,6 @@ class ResidentNumber:
         return scoring.match(
             KIND, number.start, number.end, base, "rrn", checksum=sound, label=label, negative=negative
         )
-
-    def _filled(self, page: Page, starts: list[int]) -> Iterable[Match]:
-        for word in page.labels(KIND):
-            index = bisect_left(starts, word.end)
-            if index < len(starts) and starts[index] - word.end <= REACH:
-                continue  # its number is whole
-            found = _FILLED.match(page.text, word.end)
-            if found is None or found["back"][0] not in "123490":
-                continue
-            digits = found["front"] + found["back"]
-            if _resident.born(digits, page.today) is None:
-                continue
-            yield scoring.match(
-                KIND,
-                found.start("front"),
-                found.end("back"),
-                0.5,
-                "rrn:filled",
-                checksum=sums_up(digits),
-                label="label",
-            )
 
 
 def sums_up(digits: str) -> bool:
