@@ -19,9 +19,10 @@ _RULE: Final = re.compile(r"[\s|:+=-]*")
 
 
 def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where the cells stand (start, end, without blanks and quotes) below a cell that ends with one of `heads` (참가자 이름, 성명(한글)).
+    """Where the cells stand (start, end, without blanks and quotes) below a cell that ends with one of `heads`.
 
-    A table is lines one below another with the same mark (bar, tab, comma, semicolon, spaced slash) between their cells.
+    참가자 이름 and 성명(한글) end with 이름 and 성명. A table is lines one below another with the same mark (bar, tab, comma,
+    semicolon, spaced slash) between their cells.
     """
     text = page.text
     if "\n" not in text:

@@ -1,14 +1,14 @@
 """E-mail addresses: plain, with a Korean domain, and written out ((at), 골뱅이, 닷).
 
-Nobody's: git@github.com and reserved domains, versions (node@20.11.5), and mailboxes named like an office on a domain that is not a
-free mail service; the organisation's own domains come from `Rules.mail_domains`.
+Nobody's: git@github.com and reserved domains, versions (node@20.11.5), and mailboxes named like an office on a domain that is
+not a free mail service; the organisation's own domains come from `Rules.mail_domains`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from policies.detector import Match
 from policies.pack import Mail, shipped
@@ -84,7 +84,8 @@ class Address:
         self._files = frozenset(ending.lower() for ending in pack.file_endings)
         dots = "|".join(re.escape(word).replace("\\ ", " ") for word in sorted(pack.dot_words, key=len, reverse=True))
         self._spoken_host = re.compile(
-            rf" {{0,2}}(?P<host>[A-Za-z0-9가-힣-]{{1,20}}?(?: {{0,2}}(?:{dots}|\.) {{0,2}}[A-Za-z0-9-]{{2,20}}){{1,3}})(?![A-Za-z0-9])",
+            rf" {{0,2}}(?P<host>[A-Za-z0-9가-힣-]{{1,20}}?"
+            rf"(?: {{0,2}}(?:{dots}|\.) {{0,2}}[A-Za-z0-9-]{{2,20}}){{1,3}})(?![A-Za-z0-9])",
             re.IGNORECASE,
         )
         known = "|".join(sorted({re.escape(domain.partition(".")[0]) for domain in self._personal}))
@@ -119,7 +120,7 @@ class Address:
             return None
         local = text[begin:end]
         name = host["host"].replace(" ", "").replace(",", ".")
-        return self._judge(page, begin, host.end("host"), local, name, name.rpartition(".")[2], "email")
+        return self._judge(page, (begin, host.end("host")), local, name, "email")
 
     def _spoken(self, page: Page) -> Iterator[Match]:
         text = page.text
@@ -135,16 +136,17 @@ class Address:
             if host is None:
                 continue
             name = self._dots.sub(".", host["host"])
-            suffix = name.rpartition(".")[2].lower()
             if text[word.start] == " " and host["host"] == name:  # "meet me at example.kr" names a place
                 continue
-            found = self._judge(page, begin, host.end("host"), text[begin:end], name, suffix, "email:spoken")
+            found = self._judge(page, (begin, host.end("host")), text[begin:end], name, "email:spoken")
             if found is not None:
                 done = found.end
                 yield found
 
-    def _judge(self, page: Page, start: int, end: int, local: str, host: str, suffix: str, rule: str) -> Match | None:
-        host, local, suffix = host.lower(), local.lower(), suffix.lower()
+    def _judge(self, page: Page, span: tuple[int, int], local: str, host: str, rule: str) -> Match | None:
+        start, end = span
+        host, local = host.lower(), local.lower()
+        suffix = host.rpartition(".")[2]
         if not self._is_host(suffix, host) or f"{local}@{host}" in self._machines:
             return None
         if any(host == domain or host.endswith(f".{domain}") for domain in self._examples):

@@ -1,8 +1,8 @@
 """Words that make a text delicate: what the law calls sensitive information, said of somebody; and a department's own words.
 
 Of the first there is only a warning, and only with a person near it: "우울증 예방 교육" is about nobody. Of the second the
-dictionary says how sure a hit is and what becomes of it; its words and expressions come with the scanner's rules, and a hit's rule
-is `dictionary:<name>`.
+dictionary says how sure a hit is and what becomes of it; its words and expressions come with the scanner's rules, and a hit's
+rule is `dictionary:<name>`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _REACH: Final = 48
 _SCORE: Final = WARN + 0.05
 #: Work, rules and numbers about it: the word is the subject, not a person's state.
 _ABOUT: Final = re.compile(
-    r"[가-힣 ]{0,6}?(?:예방|교육|관리|사업|정책|지원|센터|상담소|협회|캠페인|실태|조사|통계|현황|환자 수|등록률|법|조례|시설|병원|검진|차별|인식|종사자|제도|의 날|기준|보호구역|전용|편의|주차)"
+    r"[가-힣 ]{0,6}?(?:예방|교육|관리|사업|정책|지원|센터|상담소|협회|캠페인|실태|조사|통계|현황|환자 수|등록률|법|조례"
+    r"|시설|병원|검진|차별|인식|종사자|제도|의 날|기준|보호구역|전용|편의|주차)"
 )
 
 EXAMPLES: Final = (

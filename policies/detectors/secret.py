@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import log2
-from typing import Any, Final
+from typing import Final
 
 from ahocorasick_rs import AhoCorasick
 
@@ -78,7 +78,8 @@ _DATE: Final = re.compile(
     r"(?:19|20)[0-9]{2}[-./][0-9]{1,2}(?:[-./][0-9]{1,2})?|[0-9]{1,3}(?:\.[0-9]+)+|[0-9]{1,4}[~-][0-9]{1,4}|[0-9]+(?:bit|자|회|px|%).*"
 )
 _KEY_LEAD: Final = re.compile(
-    r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
+    r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}"
+    r"(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
 _KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{8,1024}")
 _LETTER: Final = re.compile(r"[A-Za-z]")
@@ -357,7 +358,7 @@ class Credential:
             if (lead["sign"] is None and label in _WEAK_KEYS) or lead.end() == word.end:
                 continue
             value = found[0].rstrip(".-")
-            if "&" == before and "&" in value:
+            if before == "&" and "&" in value:
                 value = value[: value.index("&")]
             if (
                 lead["sign"] is not None
