@@ -79,7 +79,7 @@ _APART_HINT: Final = re.compile(r" [0-9] (?:- )?[0-9] (?:- )?[0-9](?![0-9])")
 _MARKS: Final = ("다시", "하이픈", "대시")
 #: 8.5.0.3.1.2.…: one digit, one mark, again and again.
 _DOTTED_HINT: Final = re.compile(r"([\-._,/*])[0-9]\1[0-9]\1[0-9]\1")
-_DOTTED: Final = re.compile(r"(?<![0-9])[0-9](?:([\-._,/*])[0-9])(?:\1[0-9]){7,}+(?![0-9])")
+_DOTTED: Final = re.compile(r"(?<![0-9])[0-9](?:([\-._,/*])[0-9])(?:\1[0-9]){7,}(?![0-9])")
 #: A mark between digits that is written as something else: a Hangul or Han stroke, an escape.
 _STROKE: Final = re.compile(r"(?<=[0-9])[ ]?(?:[ㅡ一]|%2[Dd]|%20|&nbsp;|&#45;|\\u002[dD])[ ]?(?=[0-9])")
 _STROKES: Final = ("ㅡ", "一", "%2", "&nbsp;", "&#45;", "\\u002")
@@ -90,14 +90,14 @@ _LOOK: Final = re.compile(f"[{_LOOKS}]")
 _LOOK_HINT: Final = re.compile(rf"[{_LOOKS}](?:[\-.]?[0-9]|(?<=[0-9].)|(?<=[0-9][\-.].))")
 #: The stroke of a 1, but not the line of a table: inside a group, and a hyphen after it.
 _BAR: Final = re.compile(r"(?<![0-9|\-])[0-9]{1,6}(\|)[0-9]{0,6}-[0-9]")
-_RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}+")
+_RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}")
 _NUMERALS: Final = re.compile(rf"{_NUMERAL}+")
 _MARK_IN_WORDS: Final = re.compile(r" ?(?:다시|하이픈|대시|에|의) ?")
 _TO_DIGITS: Final = str.maketrans(_VALUES)
 #: After a number, 이 may begin 이다, 이고, 이며.
 _PARTICLE: Final = frozenset("다고며라에니요네나었")
 _CHAIN: Final = re.compile(
-    rf"[0-9{_LOOKS}](?<![0-9A-Za-z].)[0-9{_LOOKS}]*+(?:[\-. ][0-9{_LOOKS}]++){{0,5}}+(?![0-9A-Za-z@])"
+    rf"[0-9{_LOOKS}](?<![0-9A-Za-z].)[0-9{_LOOKS}]*+(?:[\-. ][0-9{_LOOKS}]++){{0,5}}(?![0-9A-Za-z@])"
 )
 _DIGIT: Final = re.compile(r"[0-9]")
 _LATIN: Final = re.compile(f"[{''.join(_LATIN_DIGITS)}]")

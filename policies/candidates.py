@@ -17,8 +17,9 @@ GAP: Final = r"(?:[ \t.\-/_~()]{1,3}+(?:\r?\n[ \t]{0,2}+)?|\r?\n[ \t]{0,2}+)"
 #: Shorter chains identify nobody.
 FEWEST: Final = 7
 
+#: (No possessive repetition of groups here or elsewhere: Python before 3.11.5 may lose its place in them.)
 #: Begins with a digit and looks back from behind it, so that the search skips to the next digit.
-_CHAIN: Final = re.compile(rf"[0-9](?<![0-9][0-9])(?=(?:[0-9]|{GAP}[0-9]){{{FEWEST - 1}}})[0-9]*+(?:{GAP}[0-9]++)*+")
+_CHAIN: Final = re.compile(rf"[0-9](?<![0-9][0-9])(?=(?:[0-9]|{GAP}[0-9]){{{FEWEST - 1}}})[0-9]*+(?:{GAP}[0-9]++)*")
 _GROUP: Final = re.compile(r"[0-9]+")
 _SPLIT: Final = re.compile(r"([0-9]+)")
 #: More groups than this with spaces between are a table's.

@@ -23,8 +23,8 @@ USUAL: Final = frozenset({(6, 7), (2, 2, 2, 7), (6, 1, 6), (8, 7), (4, 2, 2, 7)}
 
 #: 앞 6자리 and 뒤 7자리 are no digits of the number.
 _FILLED: Final = re.compile(
-    r"(?:[^0-9\n]|6(?= ?자리)){0,24}+\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})"
-    r"(?:[^0-9]|7(?= ?자리)){1,16}+(?P<back>[0-9]{7})(?![0-9])"
+    r"[^0-9\n]{0,24}+(?:6 ?자리[^0-9\n]{0,12}+)?\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})"
+    r"[^0-9]{1,16}+(?:7 ?자리[^0-9]{0,8}+)?(?P<back>[0-9]{7})(?![0-9])"
 )
 _DATED: Final = re.compile(r"[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{7}")
 _CENTURY: Final = {
@@ -123,7 +123,8 @@ def base(page: Page, number: Number, *, sound: bool, label: bool) -> float:
     """
     last = -number.shape[-1]
     usual = number.shape in USUAL
-    if usual and "-" in number.raw[last - 3 : last]:
+    gap = number.raw[last - 3 : last]
+    if usual and "-" in gap:
         return 0.8
     if label:
         return 0.5
@@ -131,4 +132,6 @@ def base(page: Page, number: Number, *, sound: bool, label: bool) -> float:
         return 0.5 if sound and not article(number.digits) else 0.0
     if page.neighbours(number):
         return 0.2 if usual and "\n" not in number.raw else 0.0
-    return 0.5 if sound or (usual and "\n" not in number.raw) else 0.0
+    if usual and "\n" not in number.raw:
+        return 0.8 if gap[-1] in "/_~ " else 0.5
+    return 0.5 if sound else 0.0
