@@ -186,3 +186,9 @@ def _cluster(cluster: str) -> str:
     composed = unicodedata.normalize("NFC", cluster)
     kept = [_TABLE[ord(char)] for char in composed if not unicodedata.combining(char)]
     return "".join(kept)
+
+
+def folded(text: str) -> str:
+    """Lower case, every character still in its place (a few capitals have longer small letters)."""
+    low = text.lower()
+    return low if len(low) == len(text) else "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
