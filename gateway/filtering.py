@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from gateway import policy_refusals
@@ -54,6 +55,8 @@ _LABELLED: Final = 2_000
 #: What stands for something that had to be left out of an earlier turn.
 _NOT_SHOWN: Final = "[[검사할 수 없어 제외된 내용]]"
 _WITHHELD: Final = "[[보안 표시가 있어 제외된 내용]]"
+
+NOTHING: Final[Mapping[Path, str]] = MappingProxyType({})
 
 _LEAVES: Final[frozenset[Action]] = frozenset({"allow", "warn", "mask"})
 _MASKED: Final[frozenset[Action]] = frozenset({"mask"})
@@ -159,9 +162,21 @@ class Filters:
     def version(self) -> str:
         return self.scanner.version
 
-    async def screen(self, asker: Asker, body: Mapping[str, Any], grade: Grade, now: int) -> Screening:
-        """Read a body. `grade` is what was declared for it; `now` UTC microseconds."""
+    async def screen(
+        self, asker: Asker, body: Mapping[str, Any], grade: Grade, now: int, spelled: Mapping[Path, str] = NOTHING
+    ) -> Screening:
+        """Read a body. `grade` is what was declared for it; `now` UTC microseconds.
+
+        `spelled`: path → the text in bytes that are none. It is read like any other, but nothing in it can be replaced.
+        """
         found = leaving(body)
+        if spelled:
+            found.loose += [
+                Leaf(opaque.path, spelled[opaque.path], "", opaque.newest, maskable=False)
+                for opaque in found.opaque
+                if opaque.path in spelled
+            ]
+            found.opaque = [opaque for opaque in found.opaque if opaque.path not in spelled]
         return Screening(self, asker, await self._read(body, found), stricter(grade, asker.grade), now)
 
     @property
