@@ -288,7 +288,7 @@ class Filters:
         """What is found in a text once it is known what its field is called; offsets in the text alone."""
         ahead = f"{leaf.label}: "
         return [
-            replace(match, start=max(0, match.start - len(ahead)), end=match.end - len(ahead))
+            _moved(match, max(0, match.start - len(ahead)), match.end - len(ahead))
             for match in self.scanner.scan(ahead + leaf.text)
             if match.end > len(ahead)
         ]
@@ -685,7 +685,11 @@ class Unescaped:
     ends: Sequence[int]
 
     def back(self, match: Match) -> Match:
-        return replace(match, start=self.starts[match.start], end=self.ends[match.end - 1])
+        return _moved(match, self.starts[match.start], self.ends[match.end - 1])
+
+
+def _moved(match: Match, start: int, end: int) -> Match:
+    return Match(match.kind, start, end, match.score, match.rule, match.evidence)
 
 
 def unescaped(text: str) -> Unescaped | None:
