@@ -58,7 +58,7 @@ _TAIL: Final = (
 )
 _ITEM: Final = re.compile(r"[1-8]")
 _AFTER_FIELD: Final = re.compile(
-    r"(?:은|는|이|가)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
+    r"(?:은|는|이|가)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→▶▷☞⇒(\[-]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
 )
 _TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
 _DECLARES: Final = re.compile(
@@ -67,8 +67,13 @@ _DECLARES: Final = re.compile(
     r"(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건|글|것)[은는이가]?"
     r"|이거|이건|이게|다음은|아래는|위는|다음|아래|이|본|첨부한?|위)[^\n.]{0,16}$"
 )
+_SUBJECT: Final = re.compile(r"[가-힣](?:은|는) ?$")
+_OF_SUBJECT: Final = re.compile(
+    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이므로|이니|이에요|예요|인데|로 (?:부탁|(?:취급|관리|처리) ?(?:바|해|부))"
+)
 _SAID: Final = (
-    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니|으?로 (?:분류|지정|관리|취급)|에 해당|로서"
+    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니"
+    r"|으?로 (?:분류|지정|관리|취급|처리|부탁|해 ?주)|에 해당|로서"
     r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
 _DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
@@ -116,6 +121,8 @@ EXAMPLES: Final = (
     ("비공개\n\n내부 검토 자료", "비공개"),
     ("열람제한: 대외비", "대외비"),
     ("데모시 총무과            대외비", "대외비"),
+    ("공개구분(비공개)", "비공개"),
+    ("회의 결과는 대외비로 부탁드립니다", "대외비"),
     ("이거 대외비인데 요약해줘", "대외비"),
     ("다음 대외비 문서를 요약해줘", "대외비"),
     ("문서 보안등급은 대외비이고 제목은 후보지 분석", "대외비"),
@@ -372,7 +379,12 @@ class ClassificationMark:
             and _POINTED.search(text[max(begin, at - 8) : at]) is not None
             and _POINTED_AT.match(text, word.end, line.stop) is not None
         )
-        if not opens and not pointed and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
+        subject = (
+            mark.variant in _STRONG
+            and _SUBJECT.search(text[max(begin, at - 3) : at]) is not None
+            and _OF_SUBJECT.match(text, word.end, line.stop) is not None
+        )
+        if not opens and not pointed and not subject and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
             return None
         for start in (at, max(begin, at - 5)):
             found = mark.leading.match(text[start : min(line.stop, word.end + 40)])

@@ -5,6 +5,7 @@
     김서준 within 16 characters of a mobile number, a resident number, an e-mail address of a person   mask
     a name found so, wherever else it stands                    as sure as there
     Hong Gildong behind 성명, 영문성명, name                      mask
+    김서준 주무관, 담당자: 김서준                                  warn
 
 Without one of these a word that is built like a name is a word. A name alone never blocks: its score stays below that.
 Names that are hidden already (김○○, 홍*동) are nobody's.
@@ -26,14 +27,17 @@ KIND: Final = "PERSON"
 _LABEL: Final = "PERSON"
 _LATIN: Final = "PERSON:latin"
 _HONORIFIC: Final = "PERSON:honorific"
-#: The role of the names of banks, which the detector of accounts asks for; without it no account is anybody's neighbour.
+_TITLE: Final = "PERSON:title"
+#: Roles that the detectors of numbers ask for: what a number behind one of these words is, it is of somebody.
 _BANK: Final = "account:bank"
+_IDENTIFIERS: Final = (_BANK, "ACCOUNT", "RRN", "FRN", "DRIVER_LICENSE", "NHIS", "CARD")
 _ABOUT_START: Final = "PERSON:about-start"
 _ABOUT_END: Final = "PERSON:about-end"
 
 _LABELLED: Final = 0.6
 _CALLED: Final = 0.55
 _BESIDE: Final = 0.55
+_TITLED: Final = 0.4
 
 #: How far from an identifier a name belongs to it.
 _REACH: Final = 16
@@ -44,7 +48,7 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>[ ]{0,3})[\"'\[(*【]{0,3}"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})[\"'\[(*【]{0,3}"
 )
 _ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
 _SPACED: Final = re.compile(
@@ -65,7 +69,7 @@ _OPENINGS: Final = tuple(
     f"{mark}{blank}{word}"
     for mark in "([,/"
     for blank in ("", " ")
-    for word in ("남", "여", "만 ", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
+    for word in ("남", "여", "만 ", "19", "20", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
 )
 _CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
@@ -96,6 +100,10 @@ EXAMPLES: Final = (
     ("영문성명: HONG GILDONG", "HONG GILDONG"),
     ("Name: Kim Seojun", "Kim Seojun"),
     ("제 이름은 강민호입니다", "강민호"),
+    ("안녕하세요, 한지우입니다.", "한지우"),
+    ("환불계좌 110-234-567890 (정수빈)", "정수빈"),
+    ("현은정 (1973-11-22) 예방접종 이력", "현은정"),
+    ("채성민 주무관이 확인함", "채성민"),
     ('{"name": "윤서연", "age": 30}', "윤서연"),
 )
 NEAR_MISSES: Final = (
@@ -124,6 +132,9 @@ NEAR_MISSES: Final = (
     "피해자 보호 조치",
     "학생 지도 계획",
     "대표자 회의 결과",
+    "위원장 주재로 회의를 열었다",
+    "주민 반대로 무산된 사업",
+    "담당자 연락처와 주무관 확인",
     "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
 )
@@ -148,11 +159,13 @@ class PersonName:
         self._beginnings = frozenset(pack.not_beginnings)
         self._endings = frozenset(pack.word_endings)
         self._romanised = frozenset(pack.romanised_surnames)
+        self._doubtful = frozenset(pack.doubtful_endings)
         self._heads = tuple(pack.labels)
         self.words: dict[str, tuple[str, ...]] = {
             _LABEL: every_word((pack.labels,)),
             _LATIN: pack.latin_labels,
             _HONORIFIC: pack.honorifics,
+            _TITLE: pack.titles,
             _ABOUT_START: _OPENINGS,
             _ABOUT_END: _CLOSINGS,
         }
@@ -169,6 +182,8 @@ class PersonName:
             self._latin(page, found)
         if found:
             self._again(page, found)
+        if page.has(_TITLE):
+            self._titled(page, found)
         return [found[start] for start in sorted(found)]
 
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
@@ -225,6 +240,24 @@ class PersonName:
                 if start not in found and self._is_name(text[start:end], sure=False):
                     found[start] = Match(KIND, start, end, _CALLED, "person:called", ("honorific",))
 
+    def _titled(self, page: Page, found: dict[int, Match]) -> None:
+        """김서준 주무관, 담당자: 김서준. Who does what in an office is mostly public, so there is only a warning."""
+        text = page.text
+        for word in page.labels(_TITLE):
+            before = text[word.start - 1 : word.start]
+            if before == " ":
+                end = word.start - 1
+                start = end - 3
+                alone = start >= 0 and not (start and "가" <= text[start - 1] <= "힣")
+                if alone and start not in found and self._is_name(text[start:end], sure=False):
+                    found[start] = Match(KIND, start, end, _TITLED, "person:title", ("title",))
+                    continue
+            elif before and "가" <= before <= "힣" and text[word.end : word.end + 1] not in (":", " "):
+                continue
+            at, close = self._after_label(text, word.end)
+            if close is not None and at not in found and self._is_name(text[at:close], sure=False):
+                found[at] = Match(KIND, at, close, _TITLED, "person:title", ("title",))
+
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
@@ -232,7 +265,9 @@ class PersonName:
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     self._around(text, place.start(), place.end(), found)
-            if page.before(_BANK, chain.start, 8) is not None or page.after(_BANK, chain.end, 8) is not None:
+            if page.after(_BANK, chain.end, 8) is not None or any(
+                page.before(role, chain.start, 12) is not None for role in _IDENTIFIERS
+            ):
                 self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
@@ -378,6 +413,8 @@ class PersonName:
         if size == 3:
             surname = name[0] in (self._surnames if sure else self._usual)
             if not surname or name[1] not in self._first or name[2] not in self._last:
+                return False
+            if not sure and name[2] in self._doubtful:
                 return False
             return not (
                 name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings
