@@ -11,7 +11,7 @@ import documents as d
 import pytest
 
 from gateway.attachments.extract import extract
-from gateway.attachments.extracted import Bounds, Extracted
+from gateway.attachments.extracted import Bounds, Extracted, Uninspectable
 
 MARK = "대외비 홍길동 850312-2345678"
 SAMPLES = Path(__file__).parents[2] / "samples" / "hwp"
@@ -434,6 +434,24 @@ def test_bytes_say_what_a_file_is_and_its_name_only_whether_it_lied(
 ) -> None:
     found = read(data, name)
     assert (found.kind, found.mismatch) == (kind, mismatch)
+
+
+def test_what_programs_write_by_themselves_is_left_out() -> None:
+    """Counts, measures and prompts would be tokens that cost money, and long numbers a detector has to wonder about."""
+    parts = {
+        "docProps/app.xml": "<P><Pages>12</Pages><Application>Microsoft Office Word</Application><Company>시청</Company></P>",
+        "docProps/core.xml": "<c><created>2026-11-24T02:00:00Z</created><creator>홍길동</creator></c>",
+        "word/header1.xml": d.w_part("hdr", '<p:x xmlns:p="p"><p:posOffset>8503122345678</p:posOffset></p:x>'),
+        "__MACOSX/word/._document.xml": b"\x00\x05\x16\x07",
+    }
+    found = read(d.docx(d.w_paragraph("본문"), parts))
+    assert found.text.split("\n") == ["본문", "[문서 속성]", "시청", "[문서 속성]", "홍길동"]
+    assert found.not_read == ("__MACOSX/word/._document.xml",)
+    empty = d.pptx(
+        {"ppt/slideLayouts/slideLayout1.xml": d.slide("마스터 제목 스타일 편집", "둘째 수준", "Second level")}
+    )
+    with pytest.raises(Uninspectable, match="empty"):
+        read(empty)
 
 
 def test_pictures_in_a_document_are_named_and_not_sent() -> None:
