@@ -83,7 +83,7 @@ _OPENING: Final = re.compile(
 #: `다음 대외비 문서를 요약해줘`: what is meant is the text that follows.
 _POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부한?|붙임) ?$")
 _POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
-_APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?|^)$")
+_APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?)$")
 _APART_AFTER: Final = re.compile(r"\s*$|\t| {2,}| ?[|/]")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
 _DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
@@ -318,12 +318,17 @@ class ClassificationMark:
         start = word.start - 1 if word.start and text[word.start - 1] in "123I" else word.start
         while start > line.begin and text[start - 1] == "I":
             start -= 1
+        strong = mark.variant in _STRONG
+        if strong and _APART.search(text, max(line.begin, start - 4), start) is None and start > line.begin:
+            return None
+        if not strong and "호" not in text[word.end : min(line.stop, word.end + 32)]:
+            return None
         found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
         if found is None or start + found.end() < word.end:
             return None
         end = start + found.end()
-        if mark.variant in _STRONG:
-            if _APART.search(text[line.begin : start]) and _APART_AFTER.match(text[end : line.stop]):
+        if strong:
+            if _APART_AFTER.match(text, end, line.stop):
                 return self._match(mark, found, start, "apart")
         elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
             return self._match(mark, found, start, "items")

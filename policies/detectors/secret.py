@@ -361,6 +361,8 @@ class Credential:
         for word in page.words(_KEY):
             if word.end <= done or page.lower.startswith(("key", "_key", " key", "-key", "token"), word.end):
                 continue
+            if _is_letter(text[word.end : word.end + 1]):
+                continue
             label = page.lower[word.start : word.end]
             before = text[word.start - 1] if word.start else ""
             if label in _SHORT and (_is_letter(before) or before in ("_", "-")):
@@ -451,7 +453,7 @@ def _whole(text: str, start: int, end: int) -> bool:
 
 
 def _is_letter(char: str) -> bool:
-    return char.isascii() and char.isalnum()
+    return char.isalnum() and char.isascii()
 
 
 def _mixed(value: str) -> bool:
