@@ -192,6 +192,7 @@ class App:
                 clock=self.clock,
                 configured=lambda: actions_of(self.worlds.current.settings),
                 tightenings=self.overrides.tightenings,
+                changed=self.overrides.look,
             )
         )
         standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)
