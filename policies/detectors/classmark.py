@@ -58,7 +58,7 @@ _TAIL: Final = (
 )
 _ITEM: Final = re.compile(r"[1-8]")
 _AFTER_FIELD: Final = re.compile(
-    r"(?:은|는|이|가)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→▶▷☞⇒(\[-]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
+    r"(?:은|는|이|가|을|를)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→▶▷☞⇒(\[-]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
 )
 _TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
 _DECLARES: Final = re.compile(
@@ -69,11 +69,11 @@ _DECLARES: Final = re.compile(
 )
 _SUBJECT: Final = re.compile(r"[가-힣](?:은|는) ?$")
 _OF_SUBJECT: Final = re.compile(
-    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이므로|이니|이에요|예요|인데|로 (?:부탁|(?:취급|관리|처리) ?(?:바|해|부))"
+    r"\.?$|입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이므로|이니|이에요|예요|인데|로 (?:부탁|(?:취급|관리|처리) ?(?:바|해|부))"
 )
 _SAID: Final = (
     r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니"
-    r"|으?로 (?:분류|지정|관리|취급|처리|부탁|해 ?주)|에 해당|로서"
+    r"|으?로 (?:분류|지정|관리|취급|처리|설정|부탁|해 ?주)|에 해당|로서"
     r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
 _DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
@@ -391,14 +391,17 @@ class ClassificationMark:
         )
         if not opens and not pointed and not subject and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
             return None
-        for start in (at, max(begin, at - 5)):
+        level = at
+        while level > begin and at - level < 3 and text[level - 1] in "123I일이삼":
+            level -= 1
+        for start in dict.fromkeys((at, level)):
             found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
             if found is None or start + found.end() < word.end:
                 continue
             end = start + found.end()
             if _DENIED.search(text, end, min(line.stop, end + 24)):
                 return None
-            if pointed or (_OPENING if opens else _DECLARED).match(text, end, line.stop):
+            if pointed or subject or (_OPENING if opens else _DECLARED).match(text, end, line.stop):
                 return self._match(mark, found, start, "declared")
         return None
 

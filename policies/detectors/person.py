@@ -48,7 +48,8 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})[\"'\[(*【]{0,3}"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})"
+    r"[\"'\[(*【]{0,3}"
 )
 _ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
 _SPACED: Final = re.compile(
@@ -56,8 +57,9 @@ _SPACED: Final = re.compile(
 )
 _ABOUT: Final = re.compile(
     r" ?[(\[,/] ?(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}"
+    r"|이하,? ?[\"'“‘「]?(?:갑|을|병|원고|피고|신청인|청구인|채무자|채권자|임대인|임차인|매도인|매수인)"
     r"|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?"
-    r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번-]|$|생)"
+    r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}"
@@ -69,7 +71,7 @@ _OPENINGS: Final = tuple(
     f"{mark}{blank}{word}"
     for mark in "([,/"
     for blank in ("", " ")
-    for word in ("남", "여", "만 ", "19", "20", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
+    for word in ("남", "여", "만 ", "19", "20", "이하", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
 )
 _CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
@@ -228,7 +230,7 @@ class PersonName:
             if end < 3 or not "가" <= text[end - 1] <= "힣":
                 continue
             after = text[word.end : word.end + 1]
-            if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에께만(":
+            if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에만인명(":
                 continue
             noun = page.text[word.start : word.end] in _NOUNS
             for size in (3, 4):
@@ -319,7 +321,10 @@ class PersonName:
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
             lead = _LEAD.match(text, word.end)
-            if lead is None or lead["sign"] is None:
+            if lead is None:
+                continue
+            announced = page.lower[word.start : word.end].startswith(("영문", "로마자", "여권"))
+            if lead["sign"] is None and not (announced and lead["blank"]):
                 continue
             name = _LATIN_NAME.match(text, lead.end())
             if name is None:

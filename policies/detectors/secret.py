@@ -60,7 +60,7 @@ _LEAD: Final = re.compile(
     r"(?P<line>[ \t]{0,4}\n[ \t]{0,4}\n?)?"
     r"(?P<space>[ ]{0,2})"
 )
-_FURTHER: Final = re.compile(r"[ 가-힣]{0,20}[:(\[\"'‘“<]{0,2} ?(?P<value>[!-~]{8,64})")
+_FURTHER: Final = re.compile(r"[ 가-힣]{0,20}(?:: ?(?:[a-z]{2,6} )?)?[:(\[\"'‘“<]{0,2} ?(?P<value>[!-~]{8,64})")
 _QUOTED: Final = re.compile(r"(?P<quote>[\"'`“‘])(?P<value>[^\"'`”’\n]{4,128})[\"'`”’]")
 _BARE: Final = re.compile(r"[!-~]{4,128}")
 _FOLLOWS: Final = re.compile(
@@ -80,7 +80,7 @@ _DATE: Final = re.compile(
     r"(?:19|20)[0-9]{2}[-./][0-9]{1,2}(?:[-./][0-9]{1,2})?|[0-9]{1,3}(?:\.[0-9]+)+|[0-9]{1,4}[~-][0-9]{1,4}|[0-9]+(?:bit|자|회|px|%).*"
 )
 _KEY_LEAD: Final = re.compile(
-    r"(?:_[A-Za-z]{2,10})?[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}"
+    r"(?:_[A-Za-z]{2,10})?[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을)| is(?= ))?[ \t]{0,4}"
     r"(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
 _KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{8,1024}")
@@ -195,7 +195,18 @@ class Credential:
             _BEGIN: ("-----begin", _PUTTY),
             _END: ("-----end", "private-mac:"),
             _URL: ("://",),
-            _ACCOUNT: ("계정", "아이디", "접속정보", "접속 정보", "로그인 정보", "login", "credentials", "id:"),
+            _ACCOUNT: (
+                "접속:",
+                "접속 :",
+                "계정",
+                "아이디",
+                "접속정보",
+                "접속 정보",
+                "로그인 정보",
+                "login",
+                "credentials",
+                "id:",
+            ),
             _USER: ("curl ", "-u ", "--user ", "wget "),
             _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
@@ -266,10 +277,13 @@ class Credential:
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
         done = 0
+        begins: dict[int, int] = {}
+        for word in page.words(_PASSWORD):
+            begins[word.end] = min(word.start, begins.get(word.end, word.start))
         for word in page.labels(_PASSWORD):
             if word.end <= done:
                 continue
-            label = page.lower[word.start : word.end]
+            label = page.lower[begins[word.end] : word.end]  # requirepass ends with pass
             if label in _SHORT and word.start and _is_letter(text[word.start - 1]):
                 continue
             lead = _LEAD.match(text, word.end)
