@@ -57,8 +57,7 @@ def _one(char: str) -> str:
 
 def _settle(text: str) -> str:
     """Compatibility forms may hide further ones, such as a fraction slash, a no-break space or a mark on a space."""
-    if any(map(unicodedata.combining, text)):
-        text = "".join(char for char in text if not unicodedata.combining(char))
+    text = "".join(char for char in text if unicodedata.category(char) not in {"Mn", "Me"})
     return text.replace("\u2044", "/").replace("\u2215", "/") if text.isprintable() else re.sub(r"\s", " ", text)
 
 
