@@ -102,6 +102,7 @@ EXAMPLES: Final = (
     ("영문성명: HONG GILDONG", "HONG GILDONG"),
     ("Name: Kim Seojun", "Kim Seojun"),
     ("제 이름은 강민호입니다", "강민호"),
+    ("피고인 김서준에 대한 사건", "김서준"),
     ("안녕하세요, 한지우입니다.", "한지우"),
     ("환불계좌 110-234-567890 (정수빈)", "정수빈"),
     ("현은정 (1973-11-22) 예방접종 이력", "현은정"),
@@ -190,11 +191,15 @@ class PersonName:
 
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
+        begins: dict[int, int] = {}
+        for word in page.words(_LABEL):
+            begins[word.end] = min(word.start, begins.get(word.end, word.start))
         for word in page.labels(_LABEL):
-            if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
+            start = begins[word.end]  # 피고인 ends with 고인
+            if start and text[start - 1].isascii() and text[start - 1].isalnum():
                 continue
             at, end = self._after_label(text, word.end)
-            if word.end - word.start < 3 and word.start and "가" <= text[word.start - 1] <= "힣" and at - word.end < 2:
+            if word.end - start < 3 and start and "가" <= text[start - 1] <= "힣" and at - word.end < 2:
                 continue  # 대화형 구조, 세트 구성: the end of another word, and no sign behind it
             while end is not None:
                 found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
