@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.attachments import sniff
 from gateway.attachments.extract import extract
-from gateway.attachments.extracted import REASONS, Bounds, Extracted, Uninspectable
+from gateway.attachments.extracted import FENCE, REASONS, Bounds, Extracted, Uninspectable
 from gateway.attachments.extractor import ChildExtractor, Spend
 
 SMALL = Bounds(entries=50, unpacked=8 * 1024 * 1024, xml=4 * 1024 * 1024, chars=10_000, pages=3)
@@ -383,3 +383,14 @@ def test_the_child_speaks_even_where_its_order_is_the_last_thing_it_reads() -> N
         check=False,
     )
     assert json.loads(ran.stdout)["refused"] == "empty"
+
+
+async def test_a_kernel_without_the_whole_fence_is_told_of_once(
+    child: ChildExtractor, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """What the log says is what stands here, and two files say it no more often than one."""
+    for _ in range(2):
+        await child.extract(b"text", "a.txt")
+    standing = set(behind_the_fence("print(*sorted(standing))", tmp_path).split())
+    told = [record.getMessage() for record in caplog.records if "are read without" in record.getMessage()]
+    assert len(told) == (0 if standing == FENCE else 1)
