@@ -237,21 +237,22 @@ class Filters:
         return Vault(conversation_key(self._secret, "user", user))
 
     async def _read(self, body: Mapping[str, Any], found: Leaving) -> Reading:
+        size = found.size
         try:
-            if self._quick and found.size <= _INLINE:
+            if self._quick and size <= _INLINE:
                 matches = self._matches(found)
             else:
                 loop = asyncio.get_running_loop()
                 async with asyncio.timeout(self._seconds):
                     matches = await loop.run_in_executor(self._threads, self._matches, found)
         except TimeoutError:
-            log.error("a request of %d characters was not read within %.1f s", found.size, self._seconds)
-            return Reading(body, failed=True, size=found.size)
+            log.error("a request of %d characters was not read within %.1f s", size, self._seconds)
+            return Reading(body, failed=True, size=size)
         except Exception:  # whatever broke a detector, what was not read does not leave
             log.exception("a detector failed")
-            return Reading(body, failed=True, size=found.size)
+            return Reading(body, failed=True, size=size)
         if not matches and not found.opaque:
-            return Reading(body, size=found.size)
+            return Reading(body, size=size)
         places: list[Leaf | Opaque] = [*found.texts, *found.loose, *found.opaque]
         findings = [_found(match, number, places[number]) for number, match in matches]
         first = len(found.texts) + len(found.loose)
@@ -259,7 +260,7 @@ class Filters:
             Found(UNREADABLE, opaque.what, 1.0, str(first + number), 0, 0, opaque.newest)
             for number, opaque in enumerate(found.opaque)
         ]
-        return Reading(body, places, tuple(findings), size=found.size)
+        return Reading(body, places, tuple(findings), size=size)
 
     def _matches(self, found: Leaving) -> list[tuple[int, Match]]:
         """(number of the place, match in its text)"""
