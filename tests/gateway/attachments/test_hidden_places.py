@@ -352,6 +352,13 @@ def test_numbers_are_read_as_they_are_stored(stored: str, shown: str) -> None:
         ("yyyy-mm-dd", "31118", "1985-03-12"),
         ("yyyy&quot;년&quot; m&quot;월&quot;", "31118", "1985-03-12"),
         ("#,##0", "8503122345678", "8503122345678"),
+        ("0.00", "12", "12"),
+        ("0.00", "12.5", "12.5"),
+        ("0%", "0.5", "0.5"),
+        ("0", "12", "12"),
+        ("00000", "123", "00123"),
+        ("00000", "-123", "-123"),
+        ("000-0000", "12345678", "12345678"),
         ("0.00E+00", "8503122345678", "8503122345678"),
         ("General", "12", "12"),
     ],
@@ -360,6 +367,15 @@ def test_a_format_that_only_fills_in_zeros_is_applied_and_no_other(code: str, st
     """The leading zero of somebody born in 2001 is in the format, not in the number."""
     made = d.xlsx({"표": d.rows([d.cell("A1", "값", "inlineStr"), d.cell("B1", stored, style=1)])}, formats=[code])
     assert read(made).text.endswith(f"값\t{shown}")
+
+
+def test_a_tables_caption_is_no_cell() -> None:
+    """It stands before the table's own record and looks like a cell at a place that does not exist."""
+    head = d.record(d.LIST_HEADER, 2, b"\x01\x00\x00\x00" + b"\x00" * 4 + b"\x34\x12" * 8)
+    table = d.hwp_table([["성명", "계좌"]])
+    control, rest = table[:48], table[48:]
+    made = d.hwp([d.hwp_paragraph("\x0b") + control + head + d.hwp_paragraph("표 1", 2) + rest])
+    assert read(made).text.split("\n") == ["표 1", "성명\t계좌"]
 
 
 def test_cells_stand_under_their_columns() -> None:
