@@ -125,6 +125,19 @@ async def test_a_part_without_a_file(inside: Inside, seen: Wire, file: dict[str,
     assert seen.bodies == []
 
 
+@HOW
+async def test_the_check_reads_a_file_as_a_request_does(inside: Inside, seen: Wire, how: str) -> None:
+    given = await part(inside, how, document(f"연락처 {PHONE}"))
+    answer = await inside.post("/api/policies/check", messages=said(("user", [text_part("요약"), given])))
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["action"], told["findings"][0]["part"]) == ("mask", "/messages/0/content/1/text")
+    sent = told["masked"][0]["content"][1]["text"]
+    assert "[[전화:" in sent
+    assert PHONE not in sent
+    assert seen.bodies == []
+
+
 # ── pictures ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -155,6 +168,12 @@ async def test_a_picture_is_read_where_that_is_switched_on_and_stays_inside_wher
         assert kinds <= {finding["kind"] for finding in found}
         assert {finding["part"] for finding in found} == {"/messages/0/content/1"}
         assert "010-1234-5678" not in answer.text
+
+
+async def test_the_check_reads_a_picture_too(inside: Inside) -> None:
+    answer = await inside.post("/api/policies/check", messages=said(("user", [text_part("무엇인가요"), PICTURE])))
+    assert answer.json()["action"] == "block"
+    assert "CLASSMARK" in {finding["kind"] for finding in answer.json()["findings"]}
 
 
 async def test_a_picture_of_an_earlier_turn_is_left_out(inside: Inside, seen: Wire) -> None:
