@@ -4,8 +4,8 @@
 
 The composer underlines with it while somebody types, and administrators try rules with it. It is the same reading and the same
 decision as for a request: without `model`, as for one that goes abroad. `part` is a JSON pointer into what was given, `""` for
-`text`; offsets are code points. `masked` mirrors what was given, where taking out what was found makes it fit to be sent. Files are
-replaced by their text.
+`text`; offsets are code points. `masked` mirrors what was given, where taking out what was found makes it fit to be sent.
+Files are replaced by their text.
 Nothing is stored: a text that is still being written is nobody's decision yet.
 """
 
