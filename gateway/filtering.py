@@ -16,6 +16,7 @@ an image makes it so. Clean text costs one look into what the scanner remembers,
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections import Counter
@@ -656,15 +657,16 @@ def _both(one: Decision | None, other: Decision) -> Decision:
 
 # -- text inside JSON inside a string ----------------------------------------------------------------------------------
 
-#: Two escapes that make one letter · one that is a letter · any other escape, so that its backslash is not read twice.
+#: Two escapes that make one letter · one that is a letter · one letter's own escape.
 _ESCAPED = re.compile(
-    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.)", re.DOTALL
+    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|([\"\\/bfnrt]))"
 )
+_SHORT = {"b": " ", "f": "\n", "n": "\n", "r": "\r", "t": "\t"}
 
 
 @dataclass(frozen=True, slots=True)
 class Unescaped:
-    """A JSON text with its \\uXXXX read as the letters they are, and where each letter came from."""
+    """A JSON text with its escapes read as the letters they are, and where each letter came from."""
 
     text: str
     starts: Sequence[int]
@@ -675,19 +677,24 @@ class Unescaped:
 
 
 def unescaped(text: str) -> Unescaped | None:
-    """What a model reads in a tool's arguments that were written in ASCII; None where nothing is written so."""
-    if "\\u" not in text or text.lstrip()[:1] not in ("{", "[", '"'):
+    """What a model reads in a tool's arguments: letters written in ASCII, line ends, quotes; None where nothing is written so."""
+    if "\\" not in text or text.lstrip()[:1] not in ("{", "[", '"'):
+        return None
+    whole = _is_json(text)
+    if not whole and "\\u" not in text:
         return None
     pieces: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     done = 0
     for escape in _ESCAPED.finditer(text):
-        high, low, one = escape.groups()
+        high, low, one, short = escape.groups()
         if high is not None:
             letter = chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
         elif one is not None:
             letter = chr(int(one, 16))
+        elif whole:
+            letter = _SHORT.get(short, short)
         else:
             continue
         begin, end = escape.span()
@@ -699,3 +706,12 @@ def unescaped(text: str) -> Unescaped | None:
     starts += range(done, len(text))
     ends += range(done + 1, len(text) + 1)
     return Unescaped("".join(pieces), starts, ends)
+
+
+def _is_json(text: str) -> bool:
+    """Whether backslashes are escapes here, and no part of a path or a password."""
+    try:
+        json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -196,7 +196,31 @@ _ID = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 _ESCAPE = frozenset("\\")  # Markdown's, in front of a bracket
 _KNOWN_WORDS = frozenset((*WORDS.values(), _OTHER))
 #: Where a token may begin: a bracket, a backslash, a type word.
-_BEGIN = re.compile(f"[{re.escape(''.join(sorted(_OPEN | _ESCAPE | {word[0] for word in _KNOWN_WORDS})))}]")
+_BEGINNERS = _OPEN | _ESCAPE | {word[0] for word in _KNOWN_WORDS}
+_BEGIN = re.compile(f"[{re.escape(''.join(sorted(_BEGINNERS)))}]")
+
+
+def _begun(word: str, stop: str) -> str:
+    """An expression of the whole word, or of as much of it as stands in front of `stop`."""
+    rest = ""
+    for letter in reversed(word[1:]):
+        rest = f"(?:{letter}{rest}|{stop})"
+    return word[0] + rest
+
+
+def _maybe(escape: str, stop: str) -> re.Pattern[str]:
+    bracket = f"{escape}[{re.escape(''.join(sorted(_OPEN)))}][{''.join(sorted(_SPACE))}]*"
+    words = "|".join(_begun(word, stop) for word in sorted(_KNOWN_WORDS))
+    space, colon = (f"[{''.join(sorted(letters))}]" for letters in (_SPACE, _COLON))
+    # The Kelvin sign is a k to whoever compares without case.
+    behind = f"{space}*(?:{stop}|{colon}{space}*(?:[a-zA-Z2-7\u212a]|{stop}))"
+    return re.compile(f"(?:{bracket}){{0,2}}(?:(?:{words}){behind}|{stop})")
+
+
+#: What a place has to look like to be looked at letter by letter: brackets and a type word, as far as the text goes. Nearly all
+#: places do not, and in a text made of brackets they are many. In JSON a backslash may hide any letter.
+_MAYBE = _maybe(r"\\?", r"(?=\\?\Z)")
+_MAYBE_JSON = _maybe("", r"(?=\\|\Z)")
 
 #: Particles that depend on whether the word before them ends in a consonant: (after a consonant, after a vowel).
 _PARTICLES = (
@@ -241,6 +265,7 @@ class Restorer:
         self._values = vault.values
         self._tokens = {token[2:-2]: token for token in vault.values}
         self._json = json
+        self._maybe = _MAYBE_JSON if json else _MAYBE
         self._particles = particles and not json
         self.hold_back = max(vault.longest, len(REMOVED)) + SLACK
         #: How long a token may be written; a particle behind it and the letter after that have to fit as well.
@@ -270,16 +295,15 @@ class Restorer:
         begin = _BEGIN.search(text)
         while begin is not None:
             at = begin.start()
-            step = 1
             try:
-                found = self._match(text, at, final=final)
+                letter, step = _logical(text, at, final=final) if self._json else (text[at], 1)
+                begins = letter in _BEGINNERS and self._maybe.match(text, at) is not None
+                found = self._match(text, at, final=final) if begins else None
                 if found is not None:
                     value, end = self._value(text, found, final=final)
                     out += (text[done:at], value)
                     done = end
                     step = end - at
-                elif self._json:
-                    step = _logical(text, at, final=final)[1]
             except _More:
                 ready = at
                 break

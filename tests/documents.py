@@ -321,6 +321,7 @@ def pdf(
     bookmark: str = "",
     attached: Mapping[str, bytes] | None = None,
     scans: Iterable[int] = (),
+    white: bool = False,
     password: str = "",
     owner: str = "",
 ) -> bytes:
@@ -341,6 +342,7 @@ def pdf(
 
     writer = PdfWriter()
     scanned = set(scans)
+    ink = "1 1 1 rg " if white else ""
     for number, text in enumerate(pages):
         page = writer.add_blank_page(600, 800)
         font = DictionaryObject(
@@ -348,7 +350,7 @@ def pdf(
              NameObject("/BaseFont"): NameObject("/Helvetica")}
         )  # fmt: skip
         resources = DictionaryObject({NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})})
-        drawn = f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET"
+        drawn = f"{ink}BT /F1 12 Tf 50 700 Td ({text}) Tj ET"
         if number in scanned:
             image = DecodedStreamObject()
             image.set_data(b"\xff\x00" * 8)

@@ -346,6 +346,36 @@ def test_a_tool_is_called_with_the_values(ascii_only: bool) -> None:
     assert got == {value: f"{value}, {value}" for value in VAULT.values.values()}
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"[[이\\ub984:{ID}]]",
+        f"\\u005b[이름:{ID}]\\u005d",
+        f"[[\\uc774름\\u003a{ID}]]",
+        f"[[이름:\\u00{ord(ID[0]):02x}{ID[1:]}]]",
+    ],
+)
+def test_letters_of_a_token_may_be_escaped_one_by_one(written: str) -> None:
+    said = f'{{"name": "{written}"}}'
+    for chunks in ([said], list(said)):
+        assert json.loads(streamed(Restorer(VAULT, json=True), chunks)) == {"name": "홍길동"}
+
+
+@pytest.mark.parametrize(
+    "unit", ["[", "[[이름:", "[[이름:aaaaaaaaaaaa", "이름   :", "\\", "이", "[[이름:zzzz]]", f"[[이름:{ID}", "은"]
+)
+@pytest.mark.parametrize("json_", [False, True])
+def test_an_answer_made_of_beginnings_comes_out_whole(unit: str, json_: bool) -> None:
+    """Long texts of nothing but what tokens begin with: whole and in pieces the same, and of the right length."""
+    text = unit * 500
+    whole = Restorer(VAULT, json=json_).restore(text)
+    assert streamed(Restorer(VAULT, json=json_), [text[i : i + 7] for i in range(0, len(text), 7)]) == whole
+    if ID in unit:
+        assert whole == "[[홍길동" * 500
+    else:
+        assert whole == text
+
+
 # ── looking at an answer ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

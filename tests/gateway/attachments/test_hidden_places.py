@@ -299,6 +299,11 @@ def test_text_is_read_in_whatever_it_is_written(data: bytes) -> None:
     assert MARK in read(data).text
 
 
+def test_white_text_on_a_page_is_read() -> None:
+    """Nobody sees it, and every model would."""
+    assert "850312-2345678" in read(d.pdf("Hong Gildong 850312-2345678", white=True)).text
+
+
 def test_what_is_said_twice_for_older_programs_is_read_once() -> None:
     assert read(DOCX["text box"]).text.count(MARK) == 1
 
