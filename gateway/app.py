@@ -106,6 +106,7 @@ class App:
             clock=clock,
             ids=ids,
         )
+        self.enclosures = Enclosures(self.files)
         self.exchange = Exchange(
             self.worlds.world,
             self.writer,
@@ -116,7 +117,7 @@ class App:
             ids=ids,
             evidence=LedgerEvidence(self.writer),
             fingerprints=Fingerprints(settings.secrets.pepper.get_secret_value()),
-            enclosures=Enclosures(self.files),
+            enclosures=self.enclosures,
         )
         alone = engine.dialect.name == "sqlite"
         self.repeats = Repeats(
@@ -182,7 +183,9 @@ class App:
         pages.include_router(
             session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
         )
-        pages.include_router(policy_check.router(self.authenticator, self.worlds.world, clock=self.clock))
+        pages.include_router(
+            policy_check.router(self.authenticator, self.worlds.world, self.enclosures, clock=self.clock)
+        )
         pages.include_router(
             oversight.router(
                 self.authenticator,
@@ -192,6 +195,7 @@ class App:
                 clock=self.clock,
                 configured=lambda: actions_of(self.worlds.current.settings),
                 tightenings=self.overrides.tightenings,
+                changed=self.overrides.look,
             )
         )
         standing = LedgerStanding(self.engine, lambda: self.worlds.current.calendar, self.clock)

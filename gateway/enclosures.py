@@ -1,4 +1,4 @@
-"""Files in a request, replaced by the text that was read from them, before anything else looks at the request.
+"""Files in a request, replaced by the text that was read from them, and pictures, read but left as they are.
 
     {"type": "file", "file": {"file_id": "file-…"}}       one's own upload, from POST /api/files
     {"type": "file", "file": {"file_data": "data:…"}}     inline, read here and kept nowhere
@@ -24,7 +24,7 @@ from typing import Any, Final
 from gateway.errors import BadRequest, Refusal, Unavailable
 from gateway.leaving import Path, at, leaving, pointer, replaced
 from gateway.settings import Grade
-from gateway.workspace.files import ExtractedFile, Files
+from gateway.workspace.files import ExtractedFile, Files, FileUninspectable
 from policies.decision import stricter
 
 _GONE: Final = "[[더 이상 읽을 수 없는 첨부 파일]]"
@@ -72,6 +72,18 @@ class Enclosures:
         growth = sum(len(part["text"].encode("utf-8", "surrogatepass")) for part in values.values())
         return Opened(replaced(body, values), stricter(*grades), growth)
 
+    async def pictures(self, body: Mapping[str, Any]) -> dict[Path, str]:
+        """The text in a body's pictures: path of the part → text. One that cannot be read, or holds none, is left out."""
+        found: dict[Path, str] = {}
+        for opaque in leaving(body).opaque:
+            if opaque.what == "image":
+                url = at(body, opaque.path)["image_url"].get("url")
+                try:
+                    found[opaque.path] = await self._text("picture", _bytes(url, opaque.path))
+                except FileUninspectable:
+                    continue
+        return found
+
     async def _read(self, owner: str, file: Mapping[str, Any], path: Path) -> ExtractedFile:
         file_id, data = file.get("file_id"), file.get("file_data")
         if isinstance(file_id, str) and data is None:
@@ -80,7 +92,9 @@ class Enclosures:
             raise _bad(path)
         name = file.get("filename")
         name = name if isinstance(name, str) and name else "file"
-        content = _bytes(data, path)
+        return ExtractedFile("", name, "", "O", await self._text(name, _bytes(data, path)))
+
+    async def _text(self, name: str, content: bytes) -> str:
         key = hashlib.blake2b(content, digest_size=16).digest()
         text = self._known.get(key)
         if text is None:
@@ -88,7 +102,7 @@ class Enclosures:
             self._remember(key, text)
         else:
             self._known.move_to_end(key)
-        return ExtractedFile("", name, "", "O", text)
+        return text
 
     def _remember(self, key: bytes, text: str) -> None:
         self._known[key] = text

@@ -37,12 +37,13 @@ from billing.settlement import ask, estimate, nothing_used, rate_of, settle
 from billing.usage import INPUT_METERS, OUTPUT_METERS, Usage
 from billing.writer import Writer
 from gateway import fault, refusals, tokens
-from gateway.catalog import Catalog, Deployment
+from gateway.catalog import Catalog, Deployment, Model
 from gateway.enclosures import Enclosures
 from gateway.errors import ClientGone, NotAllowed, Unavailable
 from gateway.evidence.recorder import Recorder
 from gateway.evidence.records import Fingerprints
-from gateway.filtering import Asker, Filtered, Filters, Request, Screening, output_evidence
+from gateway.filtering import NOTHING, Asker, Filtered, Filters, Request, Screening, output_evidence
+from gateway.leaving import Path
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.providers.base import Call, Failure, Provider, ProviderError, Reply, Stream
@@ -267,22 +268,14 @@ class Exchange:
             raise refusals.model_unavailable(model)
         if submission.output_cap is not None and submission.output_cap > model.context:
             raise refusals.cap_too_large(model)
-        if "documents" in submission.needs:
-            # What is read from a file is text from here on, for every model.
-            opened = await self._enclosures.open(principal.user_id, submission.body)
-            submission = replace(
-                submission,
-                body=opened.body,
-                needs=submission.needs - {"documents"},
-                grade=stricter(submission.grade, opened.grade),
-                size=submission.size + opened.growth,
-            )
+        submission = await self._without_files(principal, submission)
         missing = submission.needs - model.capabilities
         if missing:
             raise refusals.lacks(model.name, missing)
         periods = world.calendar.periods(at)
         fx = self._rate_of_day(world.fx, periods.day)
-        screening = await world.filters.screen(asker(principal), submission.body, submission.grade, at)
+        spelled = await self._spelled(model, submission)
+        screening = await world.filters.screen(asker(principal), submission.body, submission.grade, at, spelled)
         options: list[Option] = []
         for candidate in self._router.candidates(world.catalog, model, time.monotonic()):
             if len(options) == world.settings.limits.attempts:
@@ -338,6 +331,30 @@ class Exchange:
         )
         until = time.monotonic() + world.settings.limits.deadline_seconds
         return Plan(world, principal, submission, who, tuple(options), filtered, at, until)
+
+    async def _without_files(self, principal: Principal, submission: Submission) -> Submission:
+        """What is read from a file is text from here on, for every model."""
+        if "documents" not in submission.needs:
+            return submission
+        opened = await self._enclosures.open(principal.user_id, submission.body)
+        return replace(
+            submission,
+            body=opened.body,
+            needs=submission.needs - {"documents"},
+            grade=stricter(submission.grade, opened.grade),
+            size=submission.size + opened.growth,
+        )
+
+    async def _spelled(self, model: Model, submission: Submission) -> Mapping[Path, str]:
+        """What stands in bytes that are no text, where that can be told: in pictures, and in a tokeniser's numbers."""
+        if submission.operation == "embeddings":
+            tokenizers = {deployment.tokenizer for deployment in model.usable}
+            numbers = submission.body["input"]
+            text = await tokens.decode_in_thread(numbers, tokenizers.pop()) if len(tokenizers) == 1 else None
+            return NOTHING if text is None else {("input",): text}
+        if "vision" in submission.needs:
+            return await self._enclosures.pictures(submission.body)
+        return NOTHING
 
     async def _keep_evidence(
         self, screening: Screening, submission: Submission, destination: Destination, month: str

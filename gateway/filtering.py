@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from gateway import policy_refusals
@@ -54,6 +55,8 @@ _LABELLED: Final = 2_000
 #: What stands for something that had to be left out of an earlier turn.
 _NOT_SHOWN: Final = "[[검사할 수 없어 제외된 내용]]"
 _WITHHELD: Final = "[[보안 표시가 있어 제외된 내용]]"
+
+NOTHING: Final[Mapping[Path, str]] = MappingProxyType({})
 
 _LEAVES: Final[frozenset[Action]] = frozenset({"allow", "warn", "mask"})
 _MASKED: Final[frozenset[Action]] = frozenset({"mask"})
@@ -162,11 +165,23 @@ class Filters:
     def version(self) -> str:
         return self.scanner.version
 
-    async def screen(self, asker: Asker, body: Mapping[str, Any], grade: Grade, now: int) -> Screening:
-        """Read a body. `grade` is what was declared for it; `now` UTC microseconds."""
+    async def screen(
+        self, asker: Asker, body: Mapping[str, Any], grade: Grade, now: int, spelled: Mapping[Path, str] = NOTHING
+    ) -> Screening:
+        """Read a body. `grade` is what was declared for it; `now` UTC microseconds.
+
+        `spelled`: path → the text in bytes that are none. It is read like any other, but nothing in it can be replaced.
+        """
         if not self._reads:
             return Screening(self, asker, Reading(body), stricter(grade, asker.grade), now)
         found = leaving(body)
+        if spelled:
+            found.loose += [
+                Leaf(opaque.path, spelled[opaque.path], "", opaque.newest, maskable=False)
+                for opaque in found.opaque
+                if opaque.path in spelled
+            ]
+            found.opaque = [opaque for opaque in found.opaque if opaque.path not in spelled]
         return Screening(self, asker, await self._read(body, found), stricter(grade, asker.grade), now)
 
     @property
@@ -227,21 +242,22 @@ class Filters:
         return Vault(conversation_key(self._secret, "user", user))
 
     async def _read(self, body: Mapping[str, Any], found: Leaving) -> Reading:
+        size = found.size
         try:
-            if self._quick and found.size <= _INLINE:
+            if self._quick and size <= _INLINE:
                 matches = self._matches(found)
             else:
                 loop = asyncio.get_running_loop()
                 async with asyncio.timeout(self._seconds):
                     matches = await loop.run_in_executor(self._threads, self._matches, found)
         except TimeoutError:
-            log.error("a request of %d characters was not read within %.1f s", found.size, self._seconds)
-            return Reading(body, failed=True, size=found.size)
+            log.error("a request of %d characters was not read within %.1f s", size, self._seconds)
+            return Reading(body, failed=True, size=size)
         except Exception:  # whatever broke a detector, what was not read does not leave
             log.exception("a detector failed")
-            return Reading(body, failed=True, size=found.size)
+            return Reading(body, failed=True, size=size)
         if not matches and not found.opaque:
-            return Reading(body, size=found.size)
+            return Reading(body, size=size)
         places: list[Leaf | Opaque] = [*found.texts, *found.loose, *found.opaque]
         findings = [_found(match, number, places[number]) for number, match in matches]
         first = len(found.texts) + len(found.loose)
@@ -249,7 +265,7 @@ class Filters:
             Found(UNREADABLE, opaque.what, 1.0, str(first + number), 0, 0, opaque.newest)
             for number, opaque in enumerate(found.opaque)
         ]
-        return Reading(body, places, tuple(findings), size=found.size)
+        return Reading(body, places, tuple(findings), size=size)
 
     def _matches(self, found: Leaving) -> list[tuple[int, Match]]:
         """(number of the place, match in its text)"""
@@ -278,7 +294,7 @@ class Filters:
         """What is found in a text once it is known what its field is called; offsets in the text alone."""
         ahead = f"{leaf.label}: "
         return [
-            replace(match, start=max(0, match.start - len(ahead)), end=match.end - len(ahead))
+            _moved(match, max(0, match.start - len(ahead)), match.end - len(ahead))
             for match in self.scanner.scan(ahead + leaf.text)
             if match.end > len(ahead)
         ]
@@ -675,7 +691,11 @@ class Unescaped:
     ends: Sequence[int]
 
     def back(self, match: Match) -> Match:
-        return replace(match, start=self.starts[match.start], end=self.ends[match.end - 1])
+        return _moved(match, self.starts[match.start], self.ends[match.end - 1])
+
+
+def _moved(match: Match, start: int, end: int) -> Match:
+    return Match(match.kind, start, end, match.score, match.rule, match.evidence)
 
 
 def unescaped(text: str) -> Unescaped | None:

@@ -55,17 +55,13 @@ _REMEDIES: Final[Mapping[str, Label]] = {
         ko="그 값을 지우십시오. 이미 다른 곳에 보낸 적이 있다면 바꾸십시오.",
     ),
     "CLASSMARK": Label(
-        en="A document with such a mark stays inside: choose a model inside, or ask the document's owner.",
-        ko="그런 표시가 있는 문서는 밖으로 보낼 수 없습니다. 내부 모델을 고르거나 문서 담당자에게 문의하십시오.",
+        en="A document with such a mark does not leave; ask its owner whether it may.",
+        ko="그런 표시가 있는 문서는 밖으로 보낼 수 없습니다. 보내도 되는지 문서 담당자에게 문의하십시오.",
     ),
-    "UNREADABLE": Label(
-        en="Send its text instead, or choose a model inside.",
-        ko="내용을 글로 붙여 넣거나 내부 모델을 고르십시오.",
-    ),
+    "UNREADABLE": Label(en="Send its text instead.", ko="내용을 글로 붙여 넣으십시오."),
 }
 _TAKE_OUT = Label(
-    en="Take it out or write it without the number or the name, or choose a model inside.",
-    ko="그 부분을 지우거나 가려서 다시 보내거나, 내부 모델을 고르십시오.",
+    en="Take it out, or write it without the number or the name.", ko="그 부분을 지우거나 가려서 다시 보내십시오."
 )
 _NOWHERE = Label(en="Text of grade C may not go to any model.", ko="C등급(기밀) 자료는 어떤 모델로도 보낼 수 없습니다.")
 _NOTHING_LEFT = Label(en="Nothing was sent and nothing was charged.", ko="아무것도 전송되지 않았고 과금도 없었습니다.")
@@ -91,17 +87,17 @@ def stopped(
         remedies = [_NOWHERE]
     english = (
         f"This request was stopped before it left: {_listed([name(kind).en for kind in kinds])} in "
-        f"{_listed([place.en for place in where])}. {' '.join(remedy.en for remedy in remedies)} {_NOTHING_LEFT.en}"
+        f"{_listed([place.en for place in where])}. {' '.join(remedy.en for remedy in remedies)}"
     )
     korean = (
         f"요청을 보내지 않았습니다. {', '.join(place.ko for place in where)}에 "
-        f"{', '.join(name(kind).ko for kind in kinds)}이(가) 있습니다. "
-        f"{' '.join(remedy.ko for remedy in remedies)} {_NOTHING_LEFT.ko}"
+        f"{_subject(', '.join(name(kind).ko for kind in kinds))} 있습니다. "
+        f"{' '.join(remedy.ko for remedy in remedies)}"
     )
     if alternatives:
-        english += f" Models inside: {', '.join(alternatives)}."
-        korean += f" 쓸 수 있는 내부 모델: {', '.join(alternatives)}."
-    return PolicyBlocked(f"{english} {korean}", details=details)
+        english += f" A model inside may have it as it is: {', '.join(alternatives)}."
+        korean += f" 내부 모델에는 그대로 보낼 수 있습니다: {', '.join(alternatives)}."
+    return PolicyBlocked(f"{english} {_NOTHING_LEFT.en} {korean} {_NOTHING_LEFT.ko}", details=details)
 
 
 def filter_failed(rule: str) -> PolicyBlocked:
@@ -137,11 +133,21 @@ def _place(part: str, role: str) -> Label:
     steps = part.split("/")[1:]
     if steps[:1] == ["messages"] and len(steps) > 1 and steps[1].isdigit():
         number = int(steps[1]) + 1
-        english, korean = _ROLES.get(role, ("the message", "메시지"))
+        english, korean = _ROLES.get(role, ("", ""))
+        if not english:
+            return Label(en=f"message {number}", ko=f"{number}번째 메시지")
         return Label(en=f"{english} (message {number})", ko=f"{korean}({number}번째 메시지)")
     field = steps[0] if steps else ""
     english, korean = _FIELDS.get(field, (f"`{field}`" if field else "the text", f"`{field}`" if field else "글"))
     return Label(en=english, ko=korean)
+
+
+def _subject(words: str) -> str:
+    """With the particle its last sound wants: 번호가, 이름이; 이(가) where it ends in none of Hangul."""
+    last = words.rstrip(")")[-1:]
+    if not "가" <= last <= "힣":
+        return f"{words}이(가)"
+    return f"{words}이" if (ord(last) - ord("가")) % 28 else f"{words}가"
 
 
 def _listed(words: Sequence[str]) -> str:

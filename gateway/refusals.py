@@ -63,13 +63,6 @@ def cap_too_large(model: Model) -> Refusal:
     )
 
 
-def grade_message(grade: str) -> str:
-    return (
-        f"Text of grade {grade} may not go to this model; nothing was sent and nothing was charged. Choose a model inside. "
-        f"{grade}등급 자료는 이 모델로 보낼 수 없습니다. 전송과 과금은 없었습니다. 내부 모델을 선택하십시오."
-    )
-
-
 def exhausted(refused: Refused, principal: Principal, calendar: Calendar, at: int, alternatives: list[str]) -> Refusal:
     """The narrowest budget, with its numbers only where it is the caller's own."""
     standing = refused.standing

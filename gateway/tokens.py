@@ -51,6 +51,26 @@ async def count_in_thread(texts: list[str], tokenizer: str | None = None) -> int
     return await asyncio.to_thread(lambda: sum(count(text, tokenizer) for text in texts))
 
 
+async def decode_in_thread(given: Any, tokenizer: str | None) -> str | None:
+    """The text behind token numbers: one list of them, or lists. None where it is text, or nobody here has the vocabulary."""
+    if not isinstance(given, list) or not any(isinstance(one, int | list) for one in given):
+        return None
+    if tokenizer is None or tokenizer == "practice" or _encoding(tokenizer) is None:
+        return None
+    return await asyncio.to_thread(_decode, given, tokenizer)
+
+
+def _decode(given: list[Any], tokenizer: str) -> str | None:
+    import tiktoken  # noqa: PLC0415 – see _encoding
+
+    encoding = tiktoken.get_encoding(tokenizer)
+    lists = [one for one in given if isinstance(one, list)] + [[one for one in given if isinstance(one, int)]]
+    try:
+        return "\n".join(encoding.decode(numbers) for numbers in lists if numbers)
+    except (KeyError, ValueError, OverflowError):  # a number its vocabulary does not have
+        return None
+
+
 def is_exact(tokenizer: str | None) -> bool:
     """Whether `count` of this tokenizer is what the provider will count."""
     return tokenizer == "practice" or (tokenizer is not None and _encoding(tokenizer) is not None)

@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from policies.normalise import View, ViewKind
+from policies.normalise import View, ViewKind, folded
 
 #: Up to here a text is rewritten whole; of a longer one, this much is kept around each rewriting for labels and values.
 _WHOLE: Final = 2000
@@ -104,16 +104,14 @@ _LATIN: Final = re.compile(f"[{''.join(_LATIN_DIGITS)}]")
 _FROM_LOOKS: Final = str.maketrans(_LIKE)
 
 _DOT: Final = re.compile(
-    r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[A-Za-z0-9]) (?:dot|닷|점) (?=[A-Za-z0-9])"
-    r"|(?<=[A-Za-z0-9])(?:닷|쩜)(?=[A-Za-z0-9])",
-    re.I,
+    r"\[\.\]|\(\.\)|\{\.\}| ?[\[({](?:dot|닷|점)[\])}] ?|(?<=[a-z0-9]) (?:dot|닷|점) (?=[a-z0-9])"
+    r"|(?<=[a-z0-9])(?:닷|쩜)(?=[a-z0-9])",
 )
 _AT: Final = re.compile(
     r" ?[(\[<{] ?(?:at|앳|골뱅이|@) ?[)\]>}] ?"
-    r"|(?<=[A-Za-z0-9._\-]) ?(?:골뱅이|앳) ?(?=[A-Za-z0-9가-힣])"
-    r"|(?<=[A-Za-z0-9]) at (?=[A-Za-z0-9\-]{1,40}+(?: dot | ?[\[(]dot|\.|\[\.\]| 닷 ))"
-    r"|(?<=[A-Za-z0-9])(?: @ ?|@ )(?=[A-Za-z0-9])",
-    re.I,
+    r"|(?<=[a-z0-9._\-]) ?(?:골뱅이|앳) ?(?=[a-z0-9가-힣])"
+    r"|(?<=[a-z0-9]) at (?=[a-z0-9\-]{1,40}+(?: dot | ?[\[(]dot|\.|\[\.\]| 닷 ))"
+    r"|(?<=[a-z0-9])(?: @ ?|@ )(?=[a-z0-9])",
 )
 _AT_HINTS: Final = ("골뱅이", "(at", "[at", "{at", "<at", "[@", "(@", " at ", " @", "@ ", "앳")
 _DOT_HINTS: Final = ("[.]", "(.)", "{.}", "dot", "닷", "(점", "[점", " 점 ", "쩜")
@@ -163,12 +161,12 @@ def _strokes(text: str) -> Iterator[_Change]:
 
 def _mail_marks(text: str) -> Iterator[_Change]:
     """The at and the dot of an address, in words or brackets."""
-    low = text.lower()
+    low = folded(text)
     if any(hint in low for hint in _AT_HINTS):
-        for at in _AT.finditer(text):
+        for at in _AT.finditer(low):
             yield _Change(*at.span(), "@")
     if any(hint in low for hint in _DOT_HINTS):
-        for dot in _DOT.finditer(text):
+        for dot in _DOT.finditer(low):
             yield _Change(*dot.span(), ".")
 
 
@@ -337,14 +335,13 @@ def _rewrite(view: View, changes: list[_Change], kind: ViewKind) -> View:
     starts: list[int] = []
     ends: list[int] = []
 
+    places = list(range(len(text) + 1))  # slices of it are faster than ranges made anew
+
     def keep(start: int, end: int) -> None:
+        nonlocal starts, ends
         pieces.append(text[start:end])
-        if end - start == 1:
-            starts.append(start)
-            ends.append(end)
-        else:
-            starts.extend(range(start, end))
-            ends.extend(range(start + 1, end + 1))
+        starts += places[start:end]
+        ends += places[start + 1 : end + 1]
 
     whole = len(text) <= _WHOLE
     at = 0 if whole else max(changes[0].start - _AROUND, 0)
@@ -359,13 +356,13 @@ def _rewrite(view: View, changes: list[_Change], kind: ViewKind) -> View:
             keep(at, start)
         pieces.append(new)
         if offsets is not None:
-            places = [start + offset for offset in offsets]
-            starts += places
-            ends += [place + 1 for place in places[:-1]]
+            from_there = [start + offset for offset in offsets]
+            starts += from_there
+            ends += [place + 1 for place in from_there[:-1]]
             ends.append(end)
         elif len(new) == end - start:
-            starts.extend(range(start, end))
-            ends.extend(range(start + 1, end + 1))
+            starts += places[start:end]
+            ends += places[start + 1 : end + 1]
         elif len(new) == 1:
             starts.append(start)
             ends.append(end)

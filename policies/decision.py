@@ -42,6 +42,11 @@ def band(score: float) -> Band | None:
     return reached
 
 
+def rule_of(rule: str) -> str:
+    """A detector's rule, whatever reading of the text it was seen in: `phone:mobile` of `phone:mobile+spelled`."""
+    return rule.partition("+")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Something a detector saw. `part` is a JSON pointer, offsets are code points in that part.

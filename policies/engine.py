@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
+from operator import attrgetter
 from threading import Lock
 from typing import Final
 
@@ -205,7 +207,9 @@ def resolve(found: Sequence[Match]) -> tuple[Match, ...]:
     if len(found) < 2:
         return tuple(found)
     kept: list[Match] = []
-    rest = sorted(found, key=lambda match: match.start)
+    rest = sorted(found, key=attrgetter("start"))
+    if all(first.end <= second.start for first, second in pairwise(rest)):
+        return tuple(rest)
     group: list[Match] = []
     end = -1
     for match in rest:

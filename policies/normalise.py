@@ -57,8 +57,7 @@ def _one(char: str) -> str:
 
 def _settle(text: str) -> str:
     """Compatibility forms may hide further ones, such as a fraction slash, a no-break space or a mark on a space."""
-    if any(map(unicodedata.combining, text)):
-        text = "".join(char for char in text if not unicodedata.combining(char))
+    text = "".join(char for char in text if unicodedata.category(char) not in {"Mn", "Me"})
     return text.replace("\u2044", "/").replace("\u2215", "/") if text.isprintable() else re.sub(r"\s", " ", text)
 
 
@@ -186,3 +185,9 @@ def _cluster(cluster: str) -> str:
     composed = unicodedata.normalize("NFC", cluster)
     kept = [_TABLE[ord(char)] for char in composed if not unicodedata.combining(char)]
     return "".join(kept)
+
+
+def folded(text: str) -> str:
+    """Lower case, every character still in its place (a few capitals have longer small letters)."""
+    low = text.lower()
+    return low if len(low) == len(text) else "".join(c if len(c.lower()) != 1 else c.lower() for c in text)

@@ -143,6 +143,8 @@ class Names:
     latin_labels: tuple[str, ...] = ()
     romanised_surnames: tuple[str, ...] = ()
     honorifics: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    doubtful_endings: str = ""
     not_names: tuple[str, ...] = ()
     not_beginnings: tuple[str, ...] = ()
     word_endings: str = ""

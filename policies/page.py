@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from ahocorasick_rs import AhoCorasick
 
 from policies.candidates import Number, Numbers, Shape, Shapes
-from policies.normalise import View
+from policies.normalise import View, folded
 from policies.ruleset import Rules
 from policies.tables import Tables
 
@@ -77,12 +77,6 @@ class Lexicon:
                 words.ends.append(end)
                 words.starts.append(start)
         return found
-
-
-def folded(text: str) -> str:
-    """Lower case, every character still in its place (a few capitals have longer small letters)."""
-    low = text.lower()
-    return low if len(low) == len(text) else "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
 
 
 class Page(View):

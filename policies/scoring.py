@@ -66,6 +66,8 @@ UNITS: Final = (
 
 def labelled(page: Page, role: str, start: int) -> str | None:
     """Why a value at `start` is of the kind whose labels have this role: "label", "column", or None."""
+    if not page.has(role):
+        return None
     if page.before(role, start) is not None:
         return "label"
     return "column" if page.heads(role, start) else None
@@ -73,7 +75,7 @@ def labelled(page: Page, role: str, start: int) -> str | None:
 
 def denied(page: Page, start: int, end: int, labelled_as: str | None = None) -> bool:
     """Whether a nearer word than the value's own label says that this is something else, or a unit that it is an amount."""
-    word = page.before(NOT, start, NEGATIVE_REACH)
+    word = page.before(NOT, start, NEGATIVE_REACH) if page.has(NOT) else None
     if word is not None:
         label = page.before(labelled_as, start) if labelled_as is not None else None
         if label is None or (label.end < word.end and label.start < word.start):

@@ -12,6 +12,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pypdf import PdfWriter
 
 # ── ZIP packages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -393,6 +397,36 @@ def pdf(
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
+
+
+def pdf_bomb(where: str, size: int) -> bytes:
+    """A document of a few hundred KB that unpacks to `size` bytes: in the `page`, `twice` packed, or in an `attachment`."""
+    from pypdf import PdfWriter
+    from pypdf.generic import ArrayObject, NameObject, StreamObject
+
+    packed = zlib.compress(b" " * size, 9)
+    names = [NameObject("/FlateDecode")]
+    if where == "twice":
+        packed, names = zlib.compress(packed, 9), names * 2
+    writer = PdfWriter()
+    page = writer.add_blank_page(600, 800)
+    if where == "attachment":
+        writer.add_attachment("a.txt", b"x")
+        writer = PdfWriter(clone_from=_written(writer))
+        (stream,) = (o for o in writer._objects if isinstance(o, StreamObject) and o.get("/Type") == "/EmbeddedFile")
+    else:
+        stream = StreamObject()
+        page[NameObject("/Contents")] = writer._add_object(stream)
+    stream._data = packed
+    stream[NameObject("/Filter")] = ArrayObject(names)
+    return _written(writer).getvalue()
+
+
+def _written(writer: PdfWriter) -> io.BytesIO:
+    out = io.BytesIO()
+    writer.write(out)
+    out.seek(0)
+    return out
 
 
 def png(width: int = 4, height: int = 4) -> bytes:

@@ -19,7 +19,7 @@ it holds, where the organisation is) or an RFC 3339 instant.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -107,6 +107,7 @@ class _Desk:
     clock: Callable[[], int]
     configured: Callable[[], Actions]
     tightenings: Callable[[], tuple[Tightening, ...]]
+    changed: Callable[[], Awaitable[None]]
 
     async def caller(self, request: Request) -> Principal:
         return await self.authenticator.authenticate_page(request.method, request.headers.raw)
@@ -134,10 +135,11 @@ def router(
     clock: Callable[[], int],
     configured: Callable[[], Actions],
     tightenings: Callable[[], tuple[Tightening, ...]],
+    changed: Callable[[], Awaitable[None]],
 ) -> APIRouter:
     """The routes. `settings` are those in force, `configured` what they say becomes of findings, `tightenings` where
-    departments are stricter just now."""
-    desk = _Desk(authenticator, oversight, reading(engine), settings, clock, configured, tightenings)
+    departments are stricter just now; `changed` makes this process look at what was just changed."""
+    desk = _Desk(authenticator, oversight, reading(engine), settings, clock, configured, tightenings, changed)
     routes = APIRouter()
     _reports(routes, desk)
     _alarms(routes, desk)
@@ -243,6 +245,7 @@ def _exceptions(routes: APIRouter, desk: _Desk) -> None:
             rule=body.rule,
             destinations=body.destinations,
         )
+        await desk.changed()
         (told,) = await desk.asked(lambda c: answers.the_exceptions(c, [granted], now.zone, desk.clock()))
         return told
 
@@ -250,6 +253,7 @@ def _exceptions(routes: APIRouter, desk: _Desk) -> None:
     async def revoke(exception_id: str, request: Request, principal: Writer) -> Response:
         """End an exception now."""
         await asyncio.to_thread(desk.oversight.revoke, exception_id, by=_actor(principal, request))
+        await desk.changed()
         return Response(status_code=204)
 
 
@@ -275,6 +279,7 @@ def _tightenings(routes: APIRouter, desk: _Desk) -> None:
             by=_actor(principal, request),
             destinations=body.destinations,
         )
+        await desk.changed()
         (told,) = await desk.asked(lambda c: answers.the_tightenings(c, [added], desk.settings().zone))
         return told
 
@@ -282,6 +287,7 @@ def _tightenings(routes: APIRouter, desk: _Desk) -> None:
     async def relax(tightening_id: str, request: Request, principal: Writer) -> Response:
         """End a tightening."""
         await asyncio.to_thread(desk.oversight.relax, tightening_id, by=_actor(principal, request))
+        await desk.changed()
         return Response(status_code=204)
 
 

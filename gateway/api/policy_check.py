@@ -4,14 +4,15 @@
 
 The composer underlines with it while somebody types, and administrators try rules with it. It is the same reading and the same
 decision as for a request: without `model`, as for one that goes abroad. `part` is a JSON pointer into what was given, `""` for
-`text`; offsets are code points. `masked` mirrors what was given, where taking out what was found makes it fit to be sent.
+`text`; offsets are code points. `masked` mirrors what was given, where taking out what was found makes it fit to be sent; the text of
+a file stands in its place.
 Nothing is stored: a text that is still being written is nobody's decision yet.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,14 @@ from fastapi import APIRouter, Request, Response
 from gateway.api import chat_request, headers, strict_json
 from gateway.api.pages import as_json
 from gateway.api.raw import body_too_large
+from gateway.enclosures import Enclosures
 from gateway.errors import BadRequest, TooManyRequests
 from gateway.exchange import World, asker
+from gateway.filtering import NOTHING
+from gateway.leaving import Path
 from gateway.principal import Authenticator
 from gateway.settings import Destination, Grade
-from policies.decision import Decision
+from policies.decision import Decision, stricter
 
 #: Texts of one person that may be read at the same time; a composer asks again only when it was answered.
 _AT_ONCE = 4
@@ -33,7 +37,9 @@ _AT_ONCE = 4
 _FIELDS = frozenset({"text", "messages", "model"})
 
 
-def router(authenticator: Authenticator, world: Callable[[], World], *, clock: Callable[[], int]) -> APIRouter:
+def router(
+    authenticator: Authenticator, world: Callable[[], World], enclosures: Enclosures, *, clock: Callable[[], int]
+) -> APIRouter:
     """The route. `clock` gives UTC microseconds."""
     routes = APIRouter()
     reading: Counter[str] = Counter()
@@ -46,6 +52,7 @@ def router(authenticator: Authenticator, world: Callable[[], World], *, clock: C
         limits = now.settings.limits
         raw = await _body(request, limits.body_bytes)
         body, model, plain = _understood(raw, now)
+        accepts, destination = _place(now, model)
         grade = headers.grade(dict(request.headers.raw))
         if reading[principal.user_id] >= _AT_ONCE:
             raise TooManyRequests(
@@ -54,12 +61,17 @@ def router(authenticator: Authenticator, world: Callable[[], World], *, clock: C
             )
         reading[principal.user_id] += 1
         try:
-            screening = await now.filters.screen(asker(principal), body, grade, clock())
+            spelled: Mapping[Path, str] = NOTHING
+            if not plain:
+                # Files and pictures are read as they are for a request.
+                opened = await enclosures.open(principal.user_id, body)
+                body, grade = opened.body, stricter(grade, opened.grade)
+                spelled = await enclosures.pictures(body)
+            screening = await now.filters.screen(asker(principal), body, grade, clock(), spelled)
         finally:
             reading[principal.user_id] -= 1
             if not reading[principal.user_id]:
                 del reading[principal.user_id]
-        accepts, destination = _place(now, model)
         decision, masked = screening.checked(accepts, destination)
         if plain:
             decision = replace(decision, findings=tuple(replace(found, part="") for found in decision.findings))
@@ -83,7 +95,7 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _understood(raw: bytes, world: World) -> tuple[dict[str, Any], str | None, bool]:
+def _understood(raw: bytes, world: World) -> tuple[Mapping[str, Any], str | None, bool]:
     """(the body a request with this would have, the model's name, whether it was a text alone)"""
     limits = world.settings.limits
     given = strict_json.loads(raw, limits.depth)

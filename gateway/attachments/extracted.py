@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+#: What guards the reading process where the kernel has it; see fence.py.
+FENCE: Final = frozenset({"landlock", "seccomp"})
+
 #: Reason → (English, Korean): what it is and what to do. One sentence or two, without the file's own words.
 REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "archive": (

@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from gateway.attachments.extracted import REASONS, Bounds, Extracted, Uninspectable
+from gateway.attachments.extracted import FENCE, REASONS, Bounds, Extracted, Uninspectable
 
 log = logging.getLogger("haechi.attachments")
 
@@ -48,10 +48,12 @@ class ChildExtractor:
         self._bounds = bounds
         self._ocr = ocr
         self._places = asyncio.Semaphore(spend.at_once)
+        self._told = False
 
     async def extract(self, data: bytes, name: str) -> Extracted:
         async with self._places:
             answer = await self._ask(data, name)
+        self._tell(frozenset(answer.get("fence", FENCE)))
         code = answer.get("refused")
         if code is not None:
             raise Uninspectable(code if code in REASONS else "crashed", str(answer.get("part", "")))
@@ -61,6 +63,13 @@ class ChildExtractor:
             not_read=tuple(str(part) for part in answer["not_read"]),
             mismatch=bool(answer["mismatch"]),
         )
+
+    def _tell(self, standing: frozenset[str]) -> None:
+        """Once: which part of the fence this kernel or container does not have. The limits hold in any case."""
+        if not self._told and standing < FENCE:
+            missing = ", ".join(sorted(FENCE - standing))
+            log.warning("attachments are read without %s, which this kernel or container does not allow", missing)
+        self._told = True
 
     async def _ask(self, data: bytes, name: str) -> dict[str, Any]:
         order = {

@@ -36,6 +36,7 @@ _PARA_HEADER = _BEGIN + 50
 _PARA_TEXT = _BEGIN + 51
 _CTRL_HEADER = _BEGIN + 55
 _LIST_HEADER = _BEGIN + 56
+_TABLE = _BEGIN + 61
 _EQUATION = _BEGIN + 72
 _TEXT_ART = _BEGIN + 74
 _FORM_OBJECT = _BEGIN + 75
@@ -167,6 +168,7 @@ class _Table:
     level: int
     rows: dict[int, dict[int, list[str]]] = field(default_factory=dict)
     cell: list[str] | None = None
+    begun: bool = False
 
 
 class _Section:
@@ -182,7 +184,9 @@ class _Section:
                 self._close()
             if tag == _CTRL_HEADER:
                 self._control(level, content)
-            elif tag == _LIST_HEADER and self._tables and level == self._tables[-1].level + 1 and len(content) >= 16:
+            elif tag == _TABLE and self._tables:
+                self._tables[-1].begun = True  # a list before it is the caption
+            elif tag == _LIST_HEADER and self._is_cell(level, content):
                 column, row = struct.unpack_from("<HH", content, 8)
                 self._tables[-1].cell = self._tables[-1].rows.setdefault(row, {}).setdefault(column, [])
             elif tag == _PARA_TEXT:
@@ -197,6 +201,10 @@ class _Section:
         while self._tables:
             self._close()
         return self._lines
+
+    def _is_cell(self, level: int, content: bytes) -> bool:
+        table = self._tables[-1] if self._tables else None
+        return table is not None and table.begun and level == table.level + 1 and len(content) >= 16
 
     def _control(self, level: int, content: bytes) -> None:
         name = content[3::-1]

@@ -36,8 +36,20 @@ _UNREADABLE_PICTURE = re.compile(
     r".*\.(emf|wmf|emz|wmz|wdp|hdp|jfif|ico|pict?|mp[34]|m4[av]|wav|wm[av]|avi|mov|glb|svgz)", re.I
 )
 #: Programs and their settings: named, neither read nor sent.
-_LEFT_OUT = re.compile(r".*/(vbaProject\.bin|activeX/.*\.bin|customProperty\d*\.bin)", re.I)
+_LEFT_OUT = re.compile(
+    r"__MACOSX/.*|(.*/)?\.DS_Store|.*/(vbaProject\.bin|activeX/.*\.bin|customProperty\d*\.bin)", re.I
+)
 _NESTED = re.compile(r".*\.(docx|docm|xlsx|xlsm|pptx|pptm|hwpx?|pdf|txt|csv|sldx|dotx|xltx)", re.I)
+
+#: What programs write about a document by themselves: counts, switches, times, names of theirs, prompts of empty templates.
+_BY_ITSELF = re.compile(
+    r"\d{1,5}(\.\d+)?|true|false|\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-][\d:]+)|Microsoft [\w ]+|LibreOffice[\w./ $-]*|Normal\.dotm?|"
+    r"\{[0-9A-Fa-f-]{36}\}|https?://schemas\.[\w./#-]+|/\w+\.XSL|‹#›|Click to edit Master .*|(Second|Third|Fourth|Fifth) level|"
+    r"마스터 .{0,12} 편집.*|.{1,3}번?째? 수준"
+)
+_TEMPLATES = re.compile(
+    r"docProps/.*|customXml/.*|ppt/(slideMasters|slideLayouts|notesMasters|handoutMasters)/.*", re.I
+)
 
 #: Path → the heading its lines stand under; the first that fits.
 _HEADINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -96,6 +108,8 @@ def read_office(archive: Zipped, kind: str, reading: Reading) -> list[str]:
             # Layouts repeat their masters' prompts by the dozen.
             lines = [line for line in lines if line not in said]
             said.update(lines)
+        if _TEMPLATES.fullmatch(name):
+            lines = [line for line in lines if not _BY_ITSELF.fullmatch(line.strip())]
         if lines:
             found.append((order, section(heading, lines) if heading else lines))
     body = book.lines() if book is not None else []

@@ -19,7 +19,7 @@ from gateway.attachments.sweep import Sweep, local
 
 #: Built-in formats that are dates (ECMA-376 part 1, 18.8.30), the Korean ones among them.
 _DATES: Final = frozenset({14, 15, 16, 17, 22, *range(27, 37), *range(50, 59)})
-_ZEROS = re.compile(r"[0\-./ ]*0[0\-./ ]*")
+_ZEROS = re.compile(r"[0\- ]*0[0\- ]*")  # a point would be where the fraction begins
 _DATE_LETTERS = re.compile(r"[yd]|m{3,}", re.I)
 _QUOTED = re.compile(r'"([^"]*)"|\\(.)|\[[^\]]*\]|_.|\*.')
 _REFERENCE = re.compile(r"([A-Z]{1,3})\d+")

@@ -35,6 +35,11 @@ _TELLING: Final = frozenset(
 _MUTE: Final = frozenset(
     {"rFonts", "latin", "ea", "cs", "sym", "font", "substFont", "style", "lsdException", "fontRef", "AppliedFont"}
 )
+#: Elements whose text is a measure, a place or a reference: numbers by the dozen, and no words unless somebody put them there.
+_MEASURES: Final = frozenset(
+    {"posOffset", "align", "col", "colOff", "row", "rowOff", "pctWidth", "pctHeight", "pctPosHOffset", "pctPosVOffset"}
+    | {"f", "formatCode", "Anchor"}
+)
 _HUMAN = re.compile(r"[ᄀ-ᇿ㄰-㆏가-힣一-鿿]|\S@\S")
 
 
@@ -132,7 +137,9 @@ class Sweep:
     def data(self, text: str) -> None:
         if not self._paragraphs:
             self._loose.append(text)
-        elif text.strip() or (self._path and self._path[-1] in _EXACT):
+        elif self._path[-1] in _MEASURES and not _HUMAN.search(text):
+            return
+        elif text.strip() or self._path[-1] in _EXACT:
             self._paragraphs[-1].append(text)
 
     # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
@@ -158,9 +165,11 @@ class Sweep:
 
     def _flush(self) -> None:
         if self._loose:
-            text = "".join(self._loose)
+            text = "".join(self._loose).strip()
             self._loose.clear()
-            self.emit(text.strip())
+            if self._path and self._path[-1] in _MEASURES and not _HUMAN.search(text):
+                return
+            self.emit(text)
 
 
 def _no_doctype(*_: object) -> None:

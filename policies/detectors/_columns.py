@@ -11,6 +11,7 @@ from policies.page import Page
 #: Lines below a head and words that may be heads that are looked at; and how wide a line a person still made.
 _ROWS: Final = 5000
 _MARKS: Final = ("|", "\t", ",", ";", " / ")
+_CELL_ENDS: Final = re.compile(r"[ *_\"'`:]{0,6}(?:\([^()\n]{0,20}\))?[ *_\"'`:\r]{0,6}(?:[|\t,;\n]| /)")
 _NOTE: Final = re.compile(r" ?\([^()]{0,20}\)$")
 _HEADS: Final = 4000
 _WIDEST: Final = 4000
@@ -30,6 +31,8 @@ def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, in
     known: tuple[str, ...] | None = None
     done: set[tuple[int, int]] = set()
     for word in page.words(role)[:_HEADS]:
+        if _CELL_ENDS.match(text, word.end) is None:
+            continue
         head = _head(page, word.start, word.end)
         if head is None:
             continue

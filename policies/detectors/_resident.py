@@ -24,8 +24,14 @@ USUAL: Final = frozenset({(6, 7), (2, 2, 2, 7), (6, 1, 6), (8, 7), (4, 2, 2, 7)}
 #: 앞 6자리 and 뒤 7자리 are no digits of the number.
 _FILLED: Final = re.compile(
     r"[^0-9\n]{0,24}+(?:6 ?자리[^0-9\n]{0,12}+)?\n?+[^0-9\n]{0,8}+(?P<front>[0-9]{6})"
-    r"[^0-9]{1,16}+(?:7 ?자리[^0-9]{0,8}+)?(?P<back>[0-9]{7})(?![0-9])"
+    r"(?:[^0-9]|7(?![0-9])){1,20}+(?P<back>[0-9]{7})(?![0-9])"
 )
+#: The same with the label at the end: 앞이 … 뒤가 … 주민번호요.
+_FILLED_BEFORE: Final = re.compile(
+    r"(?<![0-9])(?P<front>[0-9]{6})(?:[^0-9]|7(?![0-9])){1,20}+(?P<back>[0-9]{7})(?![0-9])(?:[^0-9\n,]{0,8}|\"[^0-9\n]{0,14})\Z"
+)
+#: How far left of a label that comes late its number may begin.
+_BACK: Final = 56
 _DATED: Final = re.compile(r"[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{7}")
 _CENTURY: Final = {
     "9": 1800,
@@ -84,7 +90,7 @@ def _dated(page: Page) -> list[tuple[Number, str]]:
 
 
 def filled(page: Page, role: str, found: Iterable[int]) -> Iterator[tuple[int, int, str]]:
-    """(start, end, thirteen digits) behind labels of a role: six digits, whatever a form or a record puts between, seven more.
+    """(start, end, thirteen digits) beside labels of a role: six digits, whatever a form or a record puts between, seven more.
 
     Labels in front of the numbers that begin at `found` are done already.
     """
@@ -94,6 +100,8 @@ def filled(page: Page, role: str, found: Iterable[int]) -> Iterator[tuple[int, i
         if index < len(starts) and starts[index] - word.end <= REACH:
             continue
         value = _FILLED.match(page.text, word.end)
+        if value is None:
+            value = _FILLED_BEFORE.search(page.text, max(0, word.start - _BACK), word.start)
         if value is None:
             continue
         digits = value["front"] + value["back"]

@@ -58,7 +58,7 @@ _TAIL: Final = (
 )
 _ITEM: Final = re.compile(r"[1-8]")
 _AFTER_FIELD: Final = re.compile(
-    r"(?:은|는|이|가)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
+    r"(?:은|는|이|가|을|를)?[\"'\])*]{0,3}(?P<sign>[ \t]{0,6}(?:[:=|>\t→▶▷☞⇒(\[-]|:\s?\n)[ \t]{0,6}|[ \t]{1,6})[\"'\[(<*【]{0,3}"
 )
 _TICKED: Final = re.compile(r"(?:[■☑✔✓▣◉●☒√]|\[ ?[vVxX√✓] ?\]|\( ?[vVxXoO√✓○] ?\)) ?")
 _DECLARES: Final = re.compile(
@@ -67,8 +67,13 @@ _DECLARES: Final = re.compile(
     r"(?:문서|자료|보고서|계획|계획서|계획안|파일|내용|건|회의록|공문|메일|명단|데이터|정보|사항|자료집|대장|검토서|안건|글|것)[은는이가]?"
     r"|이거|이건|이게|다음은|아래는|위는|다음|아래|이|본|첨부한?|위)[^\n.]{0,16}$"
 )
+_SUBJECT: Final = re.compile(r"[가-힣](?:은|는) ?$")
+_OF_SUBJECT: Final = re.compile(
+    r"\.?$|입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이므로|이니|이에요|예요|인데|로 (?:부탁|(?:취급|관리|처리) ?(?:바|해|부))"
+)
 _SAID: Final = (
-    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니|으?로 (?:분류|지정|관리|취급)|에 해당|로서"
+    r"입니다|임(?=[\s.,)]|$)|이다(?=[\s.,)]|$)|이고|므로|이므로|이니|이며|이오니"
+    r"|으?로 (?:분류|지정|관리|취급|처리|설정|부탁|해 ?주)|에 해당|로서"
     r"|인데|이라서|라서|이라 |니까|이니까|이에요|예요|야(?=[\s.,!]|$)|인 만큼|인(?= )"
 )
 _DECLARED: Final = re.compile(rf"[\"'”’)\]]?(?: ?(?:문서|자료|등급|정보|사항|데이터|건|파일))?(?:{_SAID}|[,.] ?)")
@@ -78,7 +83,7 @@ _OPENING: Final = re.compile(
 #: `다음 대외비 문서를 요약해줘`: what is meant is the text that follows.
 _POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부한?|붙임) ?$")
 _POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
-_APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?|^)$")
+_APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?)$")
 _APART_AFTER: Final = re.compile(r"\s*$|\t| {2,}| ?[|/]")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
 _DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
@@ -116,6 +121,8 @@ EXAMPLES: Final = (
     ("비공개\n\n내부 검토 자료", "비공개"),
     ("열람제한: 대외비", "대외비"),
     ("데모시 총무과            대외비", "대외비"),
+    ("공개구분(비공개)", "비공개"),
+    ("회의 결과는 대외비로 부탁드립니다", "대외비"),
     ("이거 대외비인데 요약해줘", "대외비"),
     ("다음 대외비 문서를 요약해줘", "대외비"),
     ("문서 보안등급은 대외비이고 제목은 후보지 분석", "대외비"),
@@ -311,12 +318,17 @@ class ClassificationMark:
         start = word.start - 1 if word.start and text[word.start - 1] in "123I" else word.start
         while start > line.begin and text[start - 1] == "I":
             start -= 1
+        strong = mark.variant in _STRONG
+        if strong and _APART.search(text, max(line.begin, start - 4), start) is None and start > line.begin:
+            return None
+        if not strong and "호" not in text[word.end : min(line.stop, word.end + 32)]:
+            return None
         found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
         if found is None or start + found.end() < word.end:
             return None
         end = start + found.end()
-        if mark.variant in _STRONG:
-            if _APART.search(text[line.begin : start]) and _APART_AFTER.match(text[end : line.stop]):
+        if strong:
+            if _APART_AFTER.match(text, end, line.stop):
                 return self._match(mark, found, start, "apart")
         elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
             return self._match(mark, found, start, "items")
@@ -372,16 +384,24 @@ class ClassificationMark:
             and _POINTED.search(text[max(begin, at - 8) : at]) is not None
             and _POINTED_AT.match(text, word.end, line.stop) is not None
         )
-        if not opens and not pointed and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
+        subject = (
+            mark.variant in _STRONG
+            and _SUBJECT.search(text[max(begin, at - 3) : at]) is not None
+            and _OF_SUBJECT.match(text, word.end, line.stop) is not None
+        )
+        if not opens and not pointed and not subject and _DECLARES.search(text[max(begin, at - 60) : at]) is None:
             return None
-        for start in (at, max(begin, at - 5)):
+        level = at
+        while level > begin and at - level < 3 and text[level - 1] in "123I일이삼":
+            level -= 1
+        for start in dict.fromkeys((at, level)):
             found = mark.leading.match(text[start : min(line.stop, word.end + 40)])
             if found is None or start + found.end() < word.end:
                 continue
             end = start + found.end()
             if _DENIED.search(text, end, min(line.stop, end + 24)):
                 return None
-            if pointed or (_OPENING if opens else _DECLARED).match(text, end, line.stop):
+            if pointed or subject or (_OPENING if opens else _DECLARED).match(text, end, line.stop):
                 return self._match(mark, found, start, "declared")
         return None
 

@@ -21,7 +21,7 @@ KIND: Final = "DRIVER_LICENSE"
 LABELS: Final = listed(
     "운전면허번호, 운전면허증, 운전면허, 면허번호, 면허증번호, 면허 번호, 면허증, 면허, driver license, "
     "driver's license, driving licence, driving license, driver_license, license no, licence no, license number, "
-    "license_no"
+    "license_no, licenseno, licenseNumber, license_number, licenceNumber, driverLicense, drivers_license"
 )
 
 _NAMED: Final = re.compile(

@@ -5,6 +5,7 @@
     김서준 within 16 characters of a mobile number, a resident number, an e-mail address of a person   mask
     a name found so, wherever else it stands                    as sure as there
     Hong Gildong behind 성명, 영문성명, name                      mask
+    김서준 주무관, 담당자: 김서준                                  warn
 
 Without one of these a word that is built like a name is a word. A name alone never blocks: its score stays below that.
 Names that are hidden already (김○○, 홍*동) are nobody's.
@@ -26,14 +27,17 @@ KIND: Final = "PERSON"
 _LABEL: Final = "PERSON"
 _LATIN: Final = "PERSON:latin"
 _HONORIFIC: Final = "PERSON:honorific"
-#: The role of the names of banks, which the detector of accounts asks for; without it no account is anybody's neighbour.
+_TITLE: Final = "PERSON:title"
+#: Roles that the detectors of numbers ask for: what a number behind one of these words is, it is of somebody.
 _BANK: Final = "account:bank"
+_IDENTIFIERS: Final = (_BANK, "ACCOUNT", "RRN", "FRN", "DRIVER_LICENSE", "NHIS", "CARD")
 _ABOUT_START: Final = "PERSON:about-start"
 _ABOUT_END: Final = "PERSON:about-end"
 
 _LABELLED: Final = 0.6
 _CALLED: Final = 0.55
 _BESIDE: Final = 0.55
+_TITLED: Final = 0.4
 
 #: How far from an identifier a name belongs to it.
 _REACH: Final = 16
@@ -44,7 +48,8 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n)[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>[ ]{0,3})[\"'\[(*【]{0,3}"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})"
+    r"[\"'\[(*【]{0,3}"
 )
 _ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
 _SPACED: Final = re.compile(
@@ -52,8 +57,9 @@ _SPACED: Final = re.compile(
 )
 _ABOUT: Final = re.compile(
     r" ?[(\[,/] ?(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}"
+    r"|이하,? ?[\"'“‘「]?(?:갑|을|병|원고|피고|신청인|청구인|채무자|채권자|임대인|임차인|매도인|매수인)"
     r"|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?"
-    r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번-]|$|생)"
+    r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}"
@@ -65,7 +71,7 @@ _OPENINGS: Final = tuple(
     f"{mark}{blank}{word}"
     for mark in "([,/"
     for blank in ("", " ")
-    for word in ("남", "여", "만 ", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
+    for word in ("남", "여", "만 ", "19", "20", "이하", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
 )
 _CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
@@ -96,6 +102,11 @@ EXAMPLES: Final = (
     ("영문성명: HONG GILDONG", "HONG GILDONG"),
     ("Name: Kim Seojun", "Kim Seojun"),
     ("제 이름은 강민호입니다", "강민호"),
+    ("피고인 김서준에 대한 사건", "김서준"),
+    ("안녕하세요, 한지우입니다.", "한지우"),
+    ("환불계좌 110-234-567890 (정수빈)", "정수빈"),
+    ("현은정 (1973-11-22) 예방접종 이력", "현은정"),
+    ("채성민 주무관이 확인함", "채성민"),
     ('{"name": "윤서연", "age": 30}', "윤서연"),
 )
 NEAR_MISSES: Final = (
@@ -124,6 +135,9 @@ NEAR_MISSES: Final = (
     "피해자 보호 조치",
     "학생 지도 계획",
     "대표자 회의 결과",
+    "위원장 주재로 회의를 열었다",
+    "주민 반대로 무산된 사업",
+    "담당자 연락처와 주무관 확인",
     "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
 )
@@ -148,11 +162,13 @@ class PersonName:
         self._beginnings = frozenset(pack.not_beginnings)
         self._endings = frozenset(pack.word_endings)
         self._romanised = frozenset(pack.romanised_surnames)
+        self._doubtful = frozenset(pack.doubtful_endings)
         self._heads = tuple(pack.labels)
         self.words: dict[str, tuple[str, ...]] = {
             _LABEL: every_word((pack.labels,)),
             _LATIN: pack.latin_labels,
             _HONORIFIC: pack.honorifics,
+            _TITLE: pack.titles,
             _ABOUT_START: _OPENINGS,
             _ABOUT_END: _CLOSINGS,
         }
@@ -169,15 +185,21 @@ class PersonName:
             self._latin(page, found)
         if found:
             self._again(page, found)
+        if page.has(_TITLE):
+            self._titled(page, found)
         return [found[start] for start in sorted(found)]
 
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
+        begins: dict[int, int] = {}
+        for word in page.words(_LABEL):
+            begins[word.end] = min(word.start, begins.get(word.end, word.start))
         for word in page.labels(_LABEL):
-            if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
+            start = begins[word.end]  # 피고인 ends with 고인
+            if start and text[start - 1].isascii() and text[start - 1].isalnum():
                 continue
             at, end = self._after_label(text, word.end)
-            if word.end - word.start < 3 and word.start and "가" <= text[word.start - 1] <= "힣" and at - word.end < 2:
+            if word.end - start < 3 and start and "가" <= text[start - 1] <= "힣" and at - word.end < 2:
                 continue  # 대화형 구조, 세트 구성: the end of another word, and no sign behind it
             while end is not None:
                 found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
@@ -213,7 +235,7 @@ class PersonName:
             if end < 3 or not "가" <= text[end - 1] <= "힣":
                 continue
             after = text[word.end : word.end + 1]
-            if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에께만(":
+            if after and "가" <= after <= "힣" and after not in "은는이가의께을를과도에만인명(":
                 continue
             noun = page.text[word.start : word.end] in _NOUNS
             for size in (3, 4):
@@ -225,6 +247,24 @@ class PersonName:
                 if start not in found and self._is_name(text[start:end], sure=False):
                     found[start] = Match(KIND, start, end, _CALLED, "person:called", ("honorific",))
 
+    def _titled(self, page: Page, found: dict[int, Match]) -> None:
+        """김서준 주무관, 담당자: 김서준. Who does what in an office is mostly public, so there is only a warning."""
+        text = page.text
+        for word in page.labels(_TITLE):
+            before = text[word.start - 1 : word.start]
+            if before == " ":
+                end = word.start - 1
+                start = end - 3
+                alone = start >= 0 and not (start and "가" <= text[start - 1] <= "힣")
+                if alone and start not in found and self._is_name(text[start:end], sure=False):
+                    found[start] = Match(KIND, start, end, _TITLED, "person:title", ("title",))
+                    continue
+            elif before and "가" <= before <= "힣" and text[word.end : word.end + 1] not in (":", " "):
+                continue
+            at, close = self._after_label(text, word.end)
+            if close is not None and at not in found and self._is_name(text[at:close], sure=False):
+                found[at] = Match(KIND, at, close, _TITLED, "person:title", ("title",))
+
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
@@ -232,7 +272,9 @@ class PersonName:
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     self._around(text, place.start(), place.end(), found)
-            if page.before(_BANK, chain.start, 8) is not None or page.after(_BANK, chain.end, 8) is not None:
+            if page.after(_BANK, chain.end, 8) is not None or any(
+                page.before(role, chain.start, 12) is not None for role in _IDENTIFIERS
+            ):
                 self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
@@ -284,7 +326,10 @@ class PersonName:
             if word.start and text[word.start - 1].isascii() and text[word.start - 1].isalnum():
                 continue
             lead = _LEAD.match(text, word.end)
-            if lead is None or lead["sign"] is None:
+            if lead is None:
+                continue
+            announced = page.lower[word.start : word.end].startswith(("영문", "로마자", "여권"))
+            if lead["sign"] is None and not (announced and lead["blank"]):
                 continue
             name = _LATIN_NAME.match(text, lead.end())
             if name is None:
@@ -378,6 +423,8 @@ class PersonName:
         if size == 3:
             surname = name[0] in (self._surnames if sure else self._usual)
             if not surname or name[1] not in self._first or name[2] not in self._last:
+                return False
+            if not sure and name[2] in self._doubtful:
                 return False
             return not (
                 name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings

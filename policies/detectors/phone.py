@@ -173,7 +173,7 @@ def _somebody(page: Page, number: Number) -> bool:
     """A person stands near: a word for one, or a name with 씨 or 님; or people's names head another column."""
     if page.before(_ROLE_PERSON, number.start, _BESIDE) is not None:
         return True
-    if page.heads(_ROLE_WEAK, number.start) and page.has(_ROLE_PERSON):
+    if page.has(_ROLE_PERSON) and page.heads(_ROLE_WEAK, number.start):
         return True
     if _MOBILE_BEFORE.search(page.text, max(number.start - 24, 0), number.start) is not None:
         return True

@@ -56,9 +56,11 @@ _LEAD: Final = re.compile(
     r"(?: ?(?:초기값|초기|임시|변경|설정|값|정보|재설정|접속|확인|원본|새))?"
     r"(?P<particle> ?(?:는요|은요|는|은|이|가|를|을|도)(?=[ -~‘“]))?"
     r"(?: ?(?:다음과|아래와) 같(?:습니다|음|다)\.?| (?:is|to|was|as)(?= ))?"
-    r"(?P<sign>[ \t]{0,4}(?::=|=>|->|==|[:=>→|\t])[ \t]{0,4}(?:\n[ \t]{0,4}){0,2})?(?P<line>[ \t]{0,4}\n[ \t]{0,4}\n?)?"
+    r"(?P<sign>[ \t]{0,4}(?::=|=>|->|==|[:=>→|\t]|(?<= )-(?= ))[ \t]{0,4}(?:\n[ \t]{0,4}){0,2})?"
+    r"(?P<line>[ \t]{0,4}\n[ \t]{0,4}\n?)?"
     r"(?P<space>[ ]{0,2})"
 )
+_FURTHER: Final = re.compile(r"[ 가-힣]{0,20}(?:: ?(?:[a-z]{2,6} )?)?[:(\[\"'‘“<]{0,2} ?(?P<value>[!-~]{8,64})")
 _QUOTED: Final = re.compile(r"(?P<quote>[\"'`“‘])(?P<value>[^\"'`”’\n]{4,128})[\"'`”’]")
 _BARE: Final = re.compile(r"[!-~]{4,128}")
 _FOLLOWS: Final = re.compile(
@@ -78,13 +80,14 @@ _DATE: Final = re.compile(
     r"(?:19|20)[0-9]{2}[-./][0-9]{1,2}(?:[-./][0-9]{1,2})?|[0-9]{1,3}(?:\.[0-9]+)+|[0-9]{1,4}[~-][0-9]{1,4}|[0-9]+(?:bit|자|회|px|%).*"
 )
 _KEY_LEAD: Final = re.compile(
-    r"[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을))?[ \t]{0,4}"
+    r"(?:_[A-Za-z]{2,10})?[\"'`\]]{0,2}(?: ?\([^()\n]{1,16}\))?(?: ?(?:는|은|이|가|를|을)| is(?= ))?[ \t]{0,4}"
     r"(?P<sign>:=|=>|->|==|[:=>|→])?[ \t]{0,4}[\"'`“‘]?"
 )
 _KEY_VALUE: Final = re.compile(r"[A-Za-z0-9+/=_\-.%~]{8,1024}")
 _LETTER: Final = re.compile(r"[A-Za-z]")
 _DIGIT: Final = re.compile(r"[0-9]")
 _STRONG_MARK: Final = re.compile(r"[!@#$%^&*+?~]")
+_QUOTED_KEY: Final = re.compile(r"[\"'](?P<value>[!-&(-~]{16,256})[\"']")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEX_KEY: Final = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{48}")
 _SEGMENTS: Final = re.compile(r"[-_./~%=+]+")
@@ -116,6 +119,9 @@ EXAMPLES: Final = (
     ("curl -u minwon:Tjdnf#2025 https://api.local/v1", "Tjdnf#2025"),
     ("서버 계정은 root / Qhdks!2025 입니다", "Qhdks!2025"),
     ("CREATE USER app IDENTIFIED BY 'wns2025!db'", "wns2025!db"),
+    ("초기 비밀번호(Admin!2345)로 접속", "Admin!2345"),
+    ("비밀번호를 영문으로 Tjdnf#2025라고 정함", "Tjdnf#2025"),
+    ("SECRET_KEY = 'django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u'", "django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u"),
     ("NAVER_SECRET = 'aB3_kd92Lq'", "aB3_kd92Lq"),
     ("비밀번호는 Hwaseong#2025 입니다", "Hwaseong#2025"),
     ("비밀번호는Hwaseong#2025입니다", "Hwaseong#2025"),
@@ -189,7 +195,18 @@ class Credential:
             _BEGIN: ("-----begin", _PUTTY),
             _END: ("-----end", "private-mac:"),
             _URL: ("://",),
-            _ACCOUNT: ("계정", "아이디", "접속정보", "접속 정보", "로그인 정보", "login", "credentials", "id:"),
+            _ACCOUNT: (
+                "접속:",
+                "접속 :",
+                "계정",
+                "아이디",
+                "접속정보",
+                "접속 정보",
+                "로그인 정보",
+                "login",
+                "credentials",
+                "id:",
+            ),
             _USER: ("curl ", "-u ", "--user ", "wget "),
             _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
@@ -260,16 +277,19 @@ class Credential:
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
         done = 0
+        begins: dict[int, int] = {}
+        for word in page.words(_PASSWORD):
+            begins[word.end] = min(word.start, begins.get(word.end, word.start))
         for word in page.labels(_PASSWORD):
             if word.end <= done:
                 continue
-            label = page.lower[word.start : word.end]
+            label = page.lower[begins[word.end] : word.end]  # requirepass ends with pass
             if label in _SHORT and word.start and _is_letter(text[word.start - 1]):
                 continue
             lead = _LEAD.match(text, word.end)
             if lead is None or lead.end() >= len(text):
                 continue
-            found = self._password(page, label, word.start, lead)
+            found = self._password(page, label, word.start, lead) or self._further(text, word.end)
             if found is not None:
                 done = found.end
                 yield found
@@ -310,6 +330,18 @@ class Credential:
             score = self._strength(value, label, signed=signed or lead["particle"] is not None, quoted=False)
         return Match(KIND, start, end, score, "secret:password", ("label",)) if score else None
 
+    def _further(self, text: str, at: int) -> Match | None:
+        """비밀번호(Admin!2345), 비밀번호를 영문으로 Admin!2345: behind a few words only what can be nothing else is believed."""
+        found = _FURTHER.match(text, at)
+        if found is None:
+            return None
+        value = _trimmed(found["value"], "").rstrip(")]>")
+        strong = _STRONG_MARK.search(value) and _mixed(value) and "@" not in value[1:-4] and "/" not in value
+        if len(value) < 8 or not strong or not self._strength(value, "", signed=True, quoted=False):
+            return None
+        start = found.start("value")
+        return Match(KIND, start, start + len(value), 0.85, "secret:password", ("label", "apart"))
+
     def _strength(self, value: str, label: str, *, signed: bool, quoted: bool) -> float:
         """How surely what stands after a password's label is one: 0 when it is none."""
         if len(value) < 4 or self._stopped(value) or _DATE.fullmatch(value) or not value.isascii():
@@ -343,6 +375,8 @@ class Credential:
         for word in page.words(_KEY):
             if word.end <= done or page.lower.startswith(("key", "_key", " key", "-key", "token"), word.end):
                 continue
+            if _is_letter(text[word.end : word.end + 1]):
+                continue
             label = page.lower[word.start : word.end]
             before = text[word.start - 1] if word.start else ""
             if label in _SHORT and (_is_letter(before) or before in ("_", "-")):
@@ -351,6 +385,13 @@ class Credential:
             if lead is None:
                 continue
             found = _KEY_VALUE.match(text, lead.end())
+            quoted = _QUOTED_KEY.match(text, lead.end() - 1) if lead["sign"] is not None else None
+            if quoted is not None and (found is None or found.end() < quoted.end("value")):
+                value = quoted["value"]
+                if self._is_key(value, weak=label in _WEAK_KEYS, bare=label == "key"):
+                    done = quoted.end()
+                    yield Match(KIND, *quoted.span("value"), 0.9, "secret:key", ("label", "entropy"))
+                    continue
             if found is None:
                 done = word.end  # of api_key and key, which end together, the longer comes first
                 continue
@@ -426,7 +467,7 @@ def _whole(text: str, start: int, end: int) -> bool:
 
 
 def _is_letter(char: str) -> bool:
-    return char.isascii() and char.isalnum()
+    return char.isalnum() and char.isascii()
 
 
 def _mixed(value: str) -> bool:

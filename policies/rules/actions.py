@@ -35,6 +35,7 @@ from policies.decision import (
     Found,
     Grade,
     band,
+    rule_of,
     strictest_action,
 )
 from policies.ruleset import Dictionary
@@ -166,7 +167,7 @@ class Actions:
 
     def _of_dictionary(self, found: Found, subject: Subject) -> Action | None:
         for dictionary in self.dictionaries:
-            if found.rule == f"{_DICTIONARY}{dictionary.name}":
+            if rule_of(found.rule) == f"{_DICTIONARY}{dictionary.name}":
                 if dictionary.department and dictionary.department not in subject.departments:
                     return None
                 return "allow" if subject.destination == "inside" else dictionary.action
@@ -192,7 +193,7 @@ def _applies(exemption: Exemption, found: Found, subject: Subject) -> bool:
     return (
         exemption.in_force(subject.now)
         and exemption.kind == found.kind
-        and exemption.rule in (None, found.rule)
+        and exemption.rule in (None, found.rule, rule_of(found.rule))
         and (exemption.department is None or exemption.department in subject.departments)
         and (not exemption.destinations or subject.destination in exemption.destinations)
     )

@@ -87,6 +87,18 @@ async def test_an_exception_holds_for_the_next_requests_until_it_is_taken_back(
     assert (await inside.chat("foreign", f"주민번호 {RRN}")).status_code == 400
 
 
+async def test_what_an_administrator_changes_on_a_page_holds_from_the_next_request_on(inside: Inside) -> None:
+    Directory(inside.app.engine, b"p" * 32, now_us, uuid7).set_role(KIM, "it_admin", held=True, by=BY)
+    inside.app.authenticator.invalidate()
+    code, path = department(inside), "/api/policies/tightenings"
+    given = {"department": code, "kind": "PHONE", "action": "block", "reason": REASON}
+    assert (await inside.chat("foreign", f"연락처 {PHONE}")).status_code == 200
+    made = await inside.post(path, **given)
+    assert (await inside.chat("foreign", f"연락처 {PHONE}")).status_code == 400
+    assert (await inside.client.delete(f"{path}/{made.json()['id']}")).status_code == 204
+    assert (await inside.chat("foreign", f"연락처 {PHONE}")).status_code == 200
+
+
 async def test_an_exception_of_another_department_helps_nobody(inside: Inside, watch: Oversight) -> None:
     directory = Directory(inside.app.engine, b"p" * 32, now_us, uuid7)
     directory.add_department("OTHER", "다른 과", by=BY)

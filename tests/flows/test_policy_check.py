@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from flows.inside import Inside, opened
 from flows.test_filters import (
     CHAT,
@@ -32,18 +33,36 @@ from gateway.providers.scripted_server import ScriptedServer, serve
 CHECK = "/api/policies/check"
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[tuple[Wire, ScriptedServer]]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def listening() -> AsyncIterator[tuple[Wire, ScriptedServer]]:
     made = Wire()
     async with serve(made) as server:
         yield made, server
 
 
-@pytest.fixture
-async def inside(upstream: tuple[Wire, ScriptedServer], tmp_path: Path, migrated_sqlite: Path) -> AsyncIterator[Inside]:
-    given = configuration(upstream[1].base_url)
-    async with opened(tmp_path / "gateway", migrated_sqlite, given, prices={"acme.yaml": PRICES}) as gateway:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    listening: tuple[Wire, ScriptedServer], tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path
+) -> AsyncIterator[Inside]:
+    folder = tmp_path_factory.mktemp("check")
+    given = configuration(listening[1].base_url)
+    async with opened(folder, migrated_sqlite, given, prices={"acme.yaml": PRICES}) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def upstream(listening: tuple[Wire, ScriptedServer]) -> tuple[Wire, ScriptedServer]:
+    listening[0].clear()
+    return listening
+
+
+@pytest.fixture
+def inside(shared: Inside) -> Inside:
+    shared.client.headers.pop("x-haechi-grade", None)
+    return shared
 
 
 async def check(inside: Inside, **given: Any) -> dict[str, Any]:
@@ -145,11 +164,19 @@ async def test_it_says_what_a_request_would_meet(
             assert upstream[0].bodies[-1]["messages"][-1]["content"] == told["masked"]
 
 
+TABLES = ("hold", "usage_event", "evidence", "audit")
+
+
+def counted(inside: Inside, table: str) -> int:
+    return int(inside.rows(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"])
+
+
 async def test_nothing_is_sent_charged_or_recorded(inside: Inside, upstream: tuple[Wire, ScriptedServer]) -> None:
+    before = [counted(inside, table) for table in TABLES]
     for text in ("보고서", f"주민번호 {RRN}", f"연락처 {PHONE}"):
         await check(inside, text=text)
     assert upstream[0].bodies == []
-    assert [inside.rows(f"SELECT * FROM {table}") for table in ("hold", "usage_event", "evidence")] == [[], [], []]
+    assert [counted(inside, table) for table in TABLES] == before
 
 
 async def test_the_declared_grade_counts_here_too(inside: Inside) -> None:

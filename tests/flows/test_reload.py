@@ -130,6 +130,45 @@ def test_a_spoilt_price_file_changes_nothing(
         (prices / "aaa-good.yaml").unlink()
 
 
+OURS = """\
+provider: acme
+currency: USD
+valid_from: 2026-06-01
+source: the treasurer's letter
+confirmed: true
+prices:
+  - key: acme/model
+    per_million: {input: "0.5", output: "2"}
+"""
+
+
+def test_what_an_administrator_imported_is_not_undone_by_a_file(
+    place: Town, running: Gateway, prices: Path, tmp_path: Path
+) -> None:
+    """A file that says something else about the same day is told of as a conflict; what was imported stays as it is."""
+    letter = tmp_path / "letter.yaml"
+    letter.write_text(OURS)
+    place.cli(f"price import {letter}")
+    hang_up(running, "configuration reloaded")
+    stored = place.rows("SELECT id, unit_price_pico, source FROM price WHERE price_key = 'acme/model' ORDER BY id")
+    assert [row["unit_price_pico"] for row in stored if row["source"] == "the treasurer's letter"] == [
+        500_000,
+        2_000_000,
+    ]
+    (prices / "later.yaml").write_text(OURS.replace('"0.5"', '"9"').replace("the treasurer's letter", "a release"))
+    try:
+        logged = hang_up(running, "the old one stays")
+        for words in ("acme/model has a list from 2026-06-01", "later.yaml", "letter.yaml", "later valid_from"):
+            assert words in logged
+        assert (
+            place.rows("SELECT id, unit_price_pico, source FROM price WHERE price_key = 'acme/model' ORDER BY id")
+            == stored
+        )
+    finally:
+        (prices / "later.yaml").unlink()
+    hang_up(running, "configuration reloaded")
+
+
 def test_a_good_file_is_taken_whole(place: Town, running: Gateway) -> None:
     """A model is added with the price it has had all along, and is there for the next request."""
     added = {**copy.deepcopy(first(place.settings, "free")), "name": "newcomer"}

@@ -1,5 +1,7 @@
 """Our own counting: exact where a tokeniser is shipped, never without an answer."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,3 +40,20 @@ def test_every_string_of_a_request_is_counted() -> None:
     assert {"messages", "role", "user", "content", "type", "text", "x", "tools", "function", "name", "f"} == set(
         tokens.strings(body)
     )
+
+
+async def test_counting_leaves_the_loop_to_others() -> None:
+    """Another task runs while a long text is being counted, on a thread that is not the loop's."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    counted = await tokens.count_in_thread(["예산 집행 현황을 보고합니다. " * 20_000], "o200k_base")
+    task.cancel()
+    assert counted > 100_000
+    assert turns > 1

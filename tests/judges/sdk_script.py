@@ -17,6 +17,8 @@ from openai import AsyncOpenAI, DefaultHttpx2Client, OpenAI
 
 MODEL = "practice-inside"
 ASK = [{"role": "user", "content": "주간 업무 보고서의 개요를 세 줄로 써 줘."}]
+#: Made up; its check digit is right.
+RRN = "주민등록번호 850312-2345677 확인"
 TOOL = {
     "type": "function",
     "function": {
@@ -134,6 +136,12 @@ def errors(base_url: str, key: str, broke: str) -> dict[str, Any]:
         "bad_parameter": refused(base_url, key, temperature=9),
         "unknown_parameter": refused(base_url, key, extra_body={"api_base": "http://127.0.0.1:9"}),
         "blocked_by_policy": refused(base_url, key, extra_headers={"x-haechi-grade": "C"}),
+        "stopped_by_a_filter": refused(
+            base_url, key, retries=3, model="practice-foreign", messages=[{"role": "user", "content": RRN}]
+        ),
+        "stream_stopped_by_a_filter": refused(
+            base_url, key, retries=3, model="practice-foreign", messages=[{"role": "user", "content": RRN}], stream=True
+        ),
         "out_of_budget": refused(base_url, broke, retries=3),
         "upstream_failed": refused(base_url, key, messages=[{"role": "user", "content": "[[fail:500]]"}]),
         "upstream_rate_limited": refused(base_url, key, messages=[{"role": "user", "content": "[[fail:429]]"}]),

@@ -169,6 +169,8 @@ def test_a_tool_is_called_and_its_result_understood(told: dict[str, Any]) -> Non
         ("bad_parameter", "BadRequestError", 400, None),
         ("unknown_parameter", "BadRequestError", 400, None),
         ("blocked_by_policy", "BadRequestError", 400, "policy_blocked"),
+        ("stopped_by_a_filter", "BadRequestError", 400, "policy_blocked"),
+        ("stream_stopped_by_a_filter", "BadRequestError", 400, "policy_blocked"),
         ("out_of_budget", "RateLimitError", 429, "insufficient_quota"),
         ("upstream_failed", "InternalServerError", 502, "upstream_failed"),
         ("upstream_rate_limited", "RateLimitError", 429, None),

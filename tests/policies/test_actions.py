@@ -196,6 +196,10 @@ def test_a_department_says_what_becomes_of_its_words(
     hit = replace(found("KEYWORD", score), rule="dictionary:project")
     verdict = Actions(dictionaries=(dictionary,)).decide(subject(hit, to=destination))
     assert [finding.action for finding in verdict.findings] == ([] if action is None else [action])
+    elsewhere = Actions(dictionaries=(dictionary,)).decide(
+        subject(replace(hit, rule="dictionary:project+joined"), to=destination)
+    )
+    assert elsewhere.action == verdict.action, "in whatever reading of the text it was seen"
 
 
 LOOSE = Exemption("e1", "RRN", "warn", "admin-1", "지방세기본법 제142조 징수 위탁", NOW - 10, NOW + 10)
@@ -210,6 +214,7 @@ LOOSE = Exemption("e1", "RRN", "warn", "admin-1", "지방세기본법 제142조 
         ({"department": "OTHER"}, "RRN", "foreign", "block"),
         ({"rule": "rrn:test"}, "RRN", "foreign", "warn"),
         ({"rule": "rrn:other"}, "RRN", "foreign", "block"),
+        ({"rule": "rrn"}, "RRN", "foreign", "block"),
         ({"destinations": frozenset({"domestic"})}, "RRN", "foreign", "block"),
         ({"destinations": frozenset({"domestic"})}, "RRN", "domestic", "warn"),
         ({"ends": NOW}, "RRN", "foreign", "block"),  # the end is exclusive

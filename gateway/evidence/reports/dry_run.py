@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from gateway.evidence.tables import evidence, evidence_item
-from policies.decision import BANDS, Action, Found, strictest_action
+from policies.decision import BANDS, Action, Found, rule_of, strictest_action
 from policies.rules.actions import Actions
 from policies.subject import Exemption, Subject
 
@@ -80,6 +80,9 @@ def dry_run(
     departments: dict[str, list[int]] = {}
     for decision, parts in _decisions(connection, month):
         subject = Subject("O", "C", decision.destination, (), path(decision.department_id), exemptions, decision.at)
+        # Kept inside and allowed there: whether it would be again is for the place to say where it was not let go.
+        kept = decision.decided == "route_local" and decision.destination == "inside"
+        outside = replace(subject, destination="foreign")
         # A grade is not this rule set's to change: what it decided stays the least of it.
         graded: Action = decision.decided if decision.decided_by.startswith("data_grade") else "allow"
         actions: list[Action] = [graded]
@@ -93,10 +96,10 @@ def dry_run(
                 0,
                 0,
                 newest=bool(part.newest),
-                variant=part.rule.partition(".")[2] if part.kind == "CLASSMARK" else "",
+                variant=rule_of(part.rule).partition(":")[2] if part.kind == "CLASSMARK" else "",
             )
             action = rules.action(found, subject) or "allow"
-            actions.append(action)
+            actions.append(action if not kept else _kept(rules.action(found, outside)))
             if action != part.action:
                 change = (part.kind, part.rule, part.action, action)
                 findings_of[change] += part.count
@@ -121,6 +124,11 @@ def dry_run(
         changes=tuple(Change(*key, decisions_of[key], findings_of[key]) for key in sorted(findings_of)),
         departments=tuple(DepartmentChange(id_, *departments[id_]) for id_ in sorted(departments)),
     )
+
+
+def _kept(action: Action | None) -> Action:
+    """What a finding makes of a request that goes inside where it may not go outside."""
+    return "route_local" if action in _STOPS else action or "allow"
 
 
 def _decisions(connection: Connection, month: str) -> Iterator[tuple[Any, list[Any]]]:

@@ -21,7 +21,7 @@ from gateway.directory.directory import Directory
 from gateway.directory.ids import uuid7
 from gateway.directory.sessions import Sessions
 from gateway.evidence import store as evidence_store
-from gateway.oversight.oversight import Oversight
+from gateway.oversight.oversight import Overrides, Oversight
 from gateway.principal import Authenticator
 from gateway.settings import Settings
 from policies.rules.actions import Actions
@@ -36,7 +36,7 @@ def pages(
 ) -> FastAPI:
     app = FastAPI()
     add_refusals(app)
-    watch = Oversight(engine, clock, uuid7)
+    watch, overrides = Oversight(engine, clock, uuid7), Overrides(engine, clock)
     app.include_router(
         oversight.router(
             authenticator,
@@ -45,7 +45,8 @@ def pages(
             lambda: settings,
             clock=clock,
             configured=Actions,
-            tightenings=lambda: tuple(t.tightening() for t in watch.tightenings()),
+            tightenings=overrides.tightenings,
+            changed=overrides.look,
         )
     )
     return app

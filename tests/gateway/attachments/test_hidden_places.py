@@ -11,7 +11,7 @@ import documents as d
 import pytest
 
 from gateway.attachments.extract import extract
-from gateway.attachments.extracted import Bounds, Extracted
+from gateway.attachments.extracted import Bounds, Extracted, Uninspectable
 
 MARK = "대외비 홍길동 850312-2345678"
 SAMPLES = Path(__file__).parents[2] / "samples" / "hwp"
@@ -352,6 +352,13 @@ def test_numbers_are_read_as_they_are_stored(stored: str, shown: str) -> None:
         ("yyyy-mm-dd", "31118", "1985-03-12"),
         ("yyyy&quot;년&quot; m&quot;월&quot;", "31118", "1985-03-12"),
         ("#,##0", "8503122345678", "8503122345678"),
+        ("0.00", "12", "12"),
+        ("0.00", "12.5", "12.5"),
+        ("0%", "0.5", "0.5"),
+        ("0", "12", "12"),
+        ("00000", "123", "00123"),
+        ("00000", "-123", "-123"),
+        ("000-0000", "12345678", "12345678"),
         ("0.00E+00", "8503122345678", "8503122345678"),
         ("General", "12", "12"),
     ],
@@ -360,6 +367,15 @@ def test_a_format_that_only_fills_in_zeros_is_applied_and_no_other(code: str, st
     """The leading zero of somebody born in 2001 is in the format, not in the number."""
     made = d.xlsx({"표": d.rows([d.cell("A1", "값", "inlineStr"), d.cell("B1", stored, style=1)])}, formats=[code])
     assert read(made).text.endswith(f"값\t{shown}")
+
+
+def test_a_tables_caption_is_no_cell() -> None:
+    """It stands before the table's own record and looks like a cell at a place that does not exist."""
+    head = d.record(d.LIST_HEADER, 2, b"\x01\x00\x00\x00" + b"\x00" * 4 + b"\x34\x12" * 8)
+    table = d.hwp_table([["성명", "계좌"]])
+    control, rest = table[:48], table[48:]
+    made = d.hwp([d.hwp_paragraph("\x0b") + control + head + d.hwp_paragraph("표 1", 2) + rest])
+    assert read(made).text.split("\n") == ["표 1", "성명\t계좌"]
 
 
 def test_cells_stand_under_their_columns() -> None:
@@ -434,6 +450,24 @@ def test_bytes_say_what_a_file_is_and_its_name_only_whether_it_lied(
 ) -> None:
     found = read(data, name)
     assert (found.kind, found.mismatch) == (kind, mismatch)
+
+
+def test_what_programs_write_by_themselves_is_left_out() -> None:
+    """Counts, measures and prompts would be tokens that cost money, and long numbers a detector has to wonder about."""
+    parts = {
+        "docProps/app.xml": "<P><Pages>12</Pages><Application>Microsoft Office Word</Application><Company>시청</Company></P>",
+        "docProps/core.xml": "<c><created>2026-11-24T02:00:00Z</created><creator>홍길동</creator></c>",
+        "word/header1.xml": d.w_part("hdr", '<p:x xmlns:p="p"><p:posOffset>8503122345678</p:posOffset></p:x>'),
+        "__MACOSX/word/._document.xml": b"\x00\x05\x16\x07",
+    }
+    found = read(d.docx(d.w_paragraph("본문"), parts))
+    assert found.text.split("\n") == ["본문", "[문서 속성]", "시청", "[문서 속성]", "홍길동"]
+    assert found.not_read == ("__MACOSX/word/._document.xml",)
+    empty = d.pptx(
+        {"ppt/slideLayouts/slideLayout1.xml": d.slide("마스터 제목 스타일 편집", "둘째 수준", "Second level")}
+    )
+    with pytest.raises(Uninspectable, match="empty"):
+        read(empty)
 
 
 def test_pictures_in_a_document_are_named_and_not_sent() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.attachments import sniff
 from gateway.attachments.extract import extract
-from gateway.attachments.extracted import REASONS, Bounds, Extracted, Uninspectable
+from gateway.attachments.extracted import FENCE, REASONS, Bounds, Extracted, Uninspectable
 from gateway.attachments.extractor import ChildExtractor, Spend
 
 SMALL = Bounds(entries=50, unpacked=8 * 1024 * 1024, xml=4 * 1024 * 1024, chars=10_000, pages=3)
@@ -234,6 +234,16 @@ async def test_a_file_that_needs_more_memory_than_is_allowed() -> None:
     assert refused.value.code == "memory"
 
 
+@pytest.mark.parametrize("where", ["page", "twice", "attachment"])
+async def test_a_pdf_that_unpacks_to_much_ends_with_its_process(where: str) -> None:
+    """PDFium gives up with the whole process; that is why it has one of its own, and the next file is read by another."""
+    small = ChildExtractor(Spend(seconds=60, memory=384 * 1024 * 1024), Bounds())
+    with pytest.raises(Uninspectable) as refused:
+        await small.extract(d.pdf_bomb(where, 400 * 1024 * 1024), "a.pdf")
+    assert refused.value.code in {"crashed", "memory", "malformed", "bomb"}
+    assert (await small.extract(d.pdf("A page of text."), "b.pdf")).kind == "pdf"
+
+
 async def test_a_file_that_takes_longer_than_is_allowed() -> None:
     """Killed, and the next file is read all the same."""
     hasty = ChildExtractor(Spend(seconds=0.001, at_once=1), Bounds())
@@ -328,6 +338,31 @@ def test_a_document_with_changed_bytes_gets_an_answer(whole: bytes, data: st.Dat
     answers(bytes(changed[: data.draw(st.integers(1, len(changed)))] if cut else changed))
 
 
+ENDLESS: Mapping[str, bytes] = {
+    "comments of a page that never end": b"<html>" + b"<!--" * 500_000,
+    "tags of a page that never end": b"<html>" + b"<a b=" * 400_000,
+    "end tags that never end": b"<html>" + b"</a" * 600_000,
+    "declarations that never end": b"<html>" + b"<![CDATA[" * 200_000,
+    "one long tag": b"<html><a " + b"b" * 2_000_000 + b">",
+    "quotes of a page that never end": b"<html><a " + b"b='" * 600_000 + b">",
+    "references that never end": b"<html>" + b"&#" * 900_000,
+    "elements in elements": d.docx("<w:p>" * 300_000 + "</w:p>" * 300_000),
+    "alternatives in alternatives": d.docx(
+        "<m:AlternateContent xmlns:m='m'><m:Choice>" * 20_000 + "</m:Choice></m:AlternateContent>" * 20_000
+    ),
+    "brackets": b"[" * 2_000_000,
+    "backslashes": b"[" + b"\\u" * 600_000,
+    "parts of a mail": b"From: a\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    + b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
+def test_what_never_ends_is_over_soon(data: bytes) -> None:
+    """Megabytes made to be slow: linear time means an answer long before the test's own time limit."""
+    answers(data)
+
+
 def test_a_changed_archive_never_answers_with_unchecked_bytes() -> None:
     """Each entry carries a checksum; one whose bytes were changed is refused as a whole."""
     document = d.w_part("document", d.w_paragraph("본문"))
@@ -348,3 +383,14 @@ def test_the_child_speaks_even_where_its_order_is_the_last_thing_it_reads() -> N
         check=False,
     )
     assert json.loads(ran.stdout)["refused"] == "empty"
+
+
+async def test_a_kernel_without_the_whole_fence_is_told_of_once(
+    child: ChildExtractor, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """What the log says is what stands here, and two files say it no more often than one."""
+    for _ in range(2):
+        await child.extract(b"text", "a.txt")
+    standing = set(behind_the_fence("print(*sorted(standing))", tmp_path).split())
+    told = [record.getMessage() for record in caplog.records if "are read without" in record.getMessage()]
+    assert len(told) == (0 if standing == FENCE else 1)

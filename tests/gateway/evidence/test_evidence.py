@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -196,6 +197,27 @@ def test_everything_is_sealed_once_and_in_order(ledger: Ledger) -> None:
     assert seal(ledger) == 1
     sealed = ledger.rows("SELECT seq, row_id FROM seal WHERE chain = 'evidence' ORDER BY seq")
     assert sealed == ledger.rows("SELECT seq, id FROM evidence ORDER BY seq")
+    assert faults(ledger) == {}
+
+
+def test_several_servers_write_and_seal_one_chain(database_url: str, ledger: Ledger) -> None:
+    """Two that write and two that seal, all at once: no number twice, none left out, every record sealed once."""
+
+    def server(number: int) -> None:
+        with open_ledger(database_url, prefix=f"server-{number}") as own:
+            for _ in range(25):
+                keep(own, *(decision(item(), at=own.clock()) for _ in range(3)))
+                seal(own, 5)
+
+    threads = [threading.Thread(target=server, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while seal(ledger):
+        pass
+    assert ledger.rows("SELECT count(*), min(seq), max(seq) FROM evidence") == [(150, 1, 150)]
+    assert ledger.rows("SELECT count(*), max(seq) FROM seal WHERE chain = 'evidence'") == [(150, 150)]
     assert faults(ledger) == {}
 
 

@@ -371,6 +371,28 @@ def test_a_looser_rule_and_the_exceptions_of_the_time(engine: Engine, november: 
     assert (before.decisions, before.newly_passed) == (1, 0), "it was not in force then"
 
 
+def test_a_request_that_was_kept_inside_is_asked_about_outside(ledger: Ledger, engine: Engine, clock: Clock) -> None:
+    """It is on record where it went, with what became of it there; whether it would leave is another place's to say."""
+    keep(
+        ledger,
+        decision(item("RRN", "allow"), at=clock.now, action="route_local", rule="actions:RRN", destination="inside"),
+        decision(item("RRN", "allow"), at=clock.now, action="allow", rule="", destination="inside"),
+        decision(
+            item("CLASSMARK", "allow", rule="classmark:partial+joined"),
+            at=clock.now,
+            action="route_local",
+            rule="actions:CLASSMARK",
+            destination="inside",
+        ),
+    )
+    with engine.connect() as connection:
+        same = dry_run(connection, "2026-11", Actions(), path=no_path)
+        loose = dry_run(connection, "2026-11", Actions(read_table({"RRN": "warn"})), path=no_path)
+    assert same.was == same.would_be == {"route_local": 2, "allow": 1}
+    assert loose.would_be == {"route_local": 1, "warn": 1, "allow": 1}
+    assert (same.newly_passed, loose.newly_passed) == (0, 1)
+
+
 def test_an_empty_month(engine: Engine) -> None:
     with engine.connect() as connection:
         run = dry_run(connection, "1999-01", Actions(), path=no_path)
