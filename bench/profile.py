@@ -1,4 +1,4 @@
-"""Where the gateway's CPU goes: `python -m bench.profile [--target sqlite|postgres] [--stream] [--perf]`.
+"""Where the gateway's CPU goes: `python -m bench.profile [--target sqlite|postgres|filtered] [--stream] [--perf]`.
 
 threads     µs per request of every thread, from the kernel, undisturbed
 functions   the event loop's functions by own and by cumulative time, from cProfile; profiling itself costs, most for small
@@ -28,7 +28,7 @@ from bench.targets import Haechi, make
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description="Where the gateway's CPU goes.")
-    parser.add_argument("--target", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--target", choices=("sqlite", "postgres", "filtered"), default="sqlite")
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--stream", action="store_true", help="burst streams instead of whole answers")
     parser.add_argument("--perf", action="store_true", help="sample shared objects with perf")

@@ -4,6 +4,7 @@
     nginx       proxy_pass with keep-alive: the least a proxy can cost on this machine
     sqlite      Haechi with everything on, its ledger in SQLite
     postgres    Haechi with everything on, its ledger in a private PostgreSQL
+    filtered    as sqlite, and every prompt is read by the shipped filters
     tensorzero  TensorZero's own HTTP gateway out of its wheel, observability off      (optional: .venv-tensorzero)
     litellm     LiteLLM's proxy without a database                                       (optional: .venv-litellm)
 
@@ -197,9 +198,13 @@ def _nginx() -> str | None:
 
 @dataclass
 class Haechi(Target):
-    """The gateway as an operator runs it: own data folder, people, departments, hard quotas, keys; nothing is switched off."""
+    """The gateway as an operator runs it: own data folder, people, departments, hard quotas, keys.
+
+    `pack`: the rules the filters read with. Peers have no filters, so the rows compared with them read nothing.
+    """
 
     users: int = 8
+    pack: str = "none"
     database_url: str | None = None
     wrapper: tuple[str, ...] = ("-m", "gateway")
 
@@ -252,7 +257,7 @@ class Haechi(Target):
                 }
             },
             "models": [model(name) for name in self.models],
-            "policies": {"pack": "default", "on_error": "block"},
+            "policies": {"pack": self.pack, "on_error": "block"},
         }
 
     def _people(self) -> None:
@@ -302,6 +307,15 @@ class Haechi(Target):
 class HaechiSqlite(Haechi):
     name = "sqlite"
     title = "Haechi, SQLite"
+
+
+class HaechiFiltered(Haechi):
+    name = "filtered"
+    title = "Haechi, SQLite, filters on"
+
+    def prepare(self) -> None:
+        self.pack = "default"
+        super().prepare()
 
 
 class HaechiPostgres(Haechi):
@@ -459,7 +473,7 @@ def _peer(environment: str, package: str) -> Path:
 
 
 TARGETS: dict[str, type[Target]] = {
-    t.name: t for t in (Direct, Nginx, HaechiSqlite, HaechiPostgres, TensorZero, LiteLLM)
+    t.name: t for t in (Direct, Nginx, HaechiSqlite, HaechiPostgres, HaechiFiltered, TensorZero, LiteLLM)
 }
 
 

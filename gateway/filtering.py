@@ -128,7 +128,8 @@ class Filters:
     `tightenings` where departments are stricter, both asked for with every request that has a finding.
 
     `seconds` is how long reading one request may take; `restore` puts masked values back into answers, `secret` makes their
-    placeholders. `output` is what becomes of personal data and secrets that a model writes.
+    placeholders. `output` is what becomes of personal data and secrets that a model writes. Without `reads` nothing is looked at
+    and only the declared grade decides: for a site that has its own inspection in front.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Filters:
         *,
         seconds: float,
         secret: bytes,
+        reads: bool = True,
         restore: bool = False,
         output: Literal["off", "mask", "block"] = "off",
         exemptions: Callable[[], tuple[Exemption, ...]] = tuple,
@@ -146,6 +148,7 @@ class Filters:
     ) -> None:
         self.scanner = scanner
         self.restore = restore
+        self._reads = reads
         self._output = output
         self._chain = chain
         self._threads = threads
@@ -169,6 +172,8 @@ class Filters:
 
         `spelled`: path → the text in bytes that are none. It is read like any other, but nothing in it can be replaced.
         """
+        if not self._reads:
+            return Screening(self, asker, Reading(body), stricter(grade, asker.grade), now)
         found = leaving(body)
         if spelled:
             found.loose += [

@@ -263,13 +263,17 @@ class ModelConfig(Section):
     confirmed: Annotated[Confirmed, BeforeValidator(_confirmed)] = Confirmed()
 
 
+#: The pack that reads nothing.
+NO_PACK = "none"
+
+
 class Policies(Section):
     """`government_grade`: the highest grade for `government` destinations; `on_error`: what a failing filter decides.
 
     `actions`: what becomes of a kind of finding where that is not the default, by kind or by kind and destination
     (docs/filters/evidence.md). `seconds`: how long reading one request may take; `restore`: masked values are put back into
     answers; `output`: what becomes of personal data and secrets that a model writes. `detectors`: a site's own, as
-    `module:name` (docs/filters/README.md).
+    `module:name` (docs/filters/README.md). `pack: none` reads nothing at all: only the declared grade decides.
     """
 
     pack: Annotated[str, AfterValidator(_slug)] = "default"

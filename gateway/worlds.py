@@ -33,7 +33,7 @@ from gateway.filtering import Filters
 from gateway.providers import registry
 from gateway.providers.base import Provider
 from gateway.providers.transport import Timeouts
-from gateway.settings import ConfigError, Settings, load_settings, whereabouts
+from gateway.settings import NO_PACK, ConfigError, Settings, load_settings, whereabouts
 from gateway.settings import Provider as ProviderSettings
 from policies import site
 from policies.chain import Chain
@@ -148,6 +148,8 @@ class Worlds:
 
     def _filters(self, settings: Settings) -> Filters:
         """Compiled anew only where the rules are others: what was read under the same ones is remembered across a reload."""
+        if settings.policies.pack == NO_PACK:
+            log.warning("policies.pack is none: nothing that leaves is read, and only the declared grade decides")
         pack = _pack(settings)
         rules = pack.rules
         looking = (*detectors_of(pack), *self._detectors, *_of_site(settings))
@@ -160,6 +162,7 @@ class Worlds:
             Chain((grade, actions_of(settings, rules)), settings.policies.on_error),
             self._readers,
             seconds=settings.policies.seconds,
+            reads=settings.policies.pack != NO_PACK,
             secret=settings.secrets.encryption_key.get_secret_value(),
             restore=settings.policies.restore,
             output=settings.policies.output,
@@ -220,7 +223,7 @@ def actions_of(settings: Settings, rules: Rules | None = None) -> Actions:
 def _pack(settings: Settings) -> Pack:
     """The shipped rules and what the folder `packs/NAME` beside config.yaml adds to them. A bad one is refused whole."""
     name = settings.policies.pack
-    if name == "default":
+    if name in ("default", NO_PACK):
         return shipped()
     folder = settings.config.parent / "packs" / name
     where = whereabouts(settings.config, ("policies", "pack"))

@@ -558,3 +558,17 @@ async def test_a_large_text_is_read_to_its_end(inside: Inside, seen: Wire) -> No
     (finding,) = answer.json()["error"]["haechi"]["findings"]
     assert finding["start"] == len(filler) + len("주민번호 ")
     assert (await inside.chat("foreign", filler)).status_code == 200
+
+
+async def test_a_site_may_have_nothing_read_and_the_declared_grade_still_decides(
+    upstream: tuple[Wire, ScriptedServer], seen: Wire, tmp_path: Path, migrated_sqlite: Path
+) -> None:
+    """With `pack: none` a number that would be stopped arrives as it was written; what is declared S still does not leave."""
+    given = configuration(upstream[1].base_url, pack="none")
+    async with opened(tmp_path / "gateway", migrated_sqlite, given, prices={"acme.yaml": PRICES}) as inside:
+        assert (await inside.chat("foreign", f"주민등록번호 {RRN}")).status_code == 200
+        assert seen.saw(RRN)
+        seen.clear()
+        inside.client.headers["x-haechi-grade"] = "S"
+        assert (await inside.chat("foreign", "안녕하십니까")).status_code == 400
+        assert seen.bodies == []
