@@ -198,11 +198,11 @@ def parse(raw: bytes, limits: Limits) -> Request:
     given = strict_json.loads(raw, limits.depth)
     unknown = given.keys() - FIELDS - VENDOR_FIELDS
     if unknown:
-        name = min(unknown)
+        name = strict_json.quotable(min(unknown))
         raise BadRequest(
-            f"Unrecognized request argument: {name[:64]}. Remove it. 알 수 없는 항목입니다: {name[:64]}",
+            f"Unrecognized request argument: {name}. Remove it. 알 수 없는 항목입니다: {name}",
             code="unknown_parameter",
-            param=name[:64],
+            param=name,
         )
     try:
         chat = msgspec.convert(given, Chat)

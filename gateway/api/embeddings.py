@@ -83,11 +83,11 @@ def parse(raw: bytes, limits: Limits) -> tuple[Embeddings, dict[str, Any]]:
     given = strict_json.loads(raw, limits.depth)
     unknown = given.keys() - FIELDS
     if unknown:
-        name = min(unknown)
+        name = strict_json.quotable(min(unknown))
         raise BadRequest(
-            f"Unrecognized request argument: {name[:64]}. Remove it. 알 수 없는 항목입니다: {name[:64]}",
+            f"Unrecognized request argument: {name}. Remove it. 알 수 없는 항목입니다: {name}",
             code="unknown_parameter",
-            param=name[:64],
+            param=name,
         )
     try:
         request = msgspec.convert(given, Embeddings)

@@ -101,7 +101,7 @@ def _understood(raw: bytes, world: World) -> tuple[Mapping[str, Any], str | None
     given = strict_json.loads(raw, limits.depth)
     unknown = given.keys() - _FIELDS
     if unknown:
-        name = min(unknown)[:64]
+        name = strict_json.quotable(min(unknown))
         raise BadRequest(
             f"Unrecognized argument: {name}. Remove it. 알 수 없는 항목입니다: {name}",
             code="unknown_parameter",

@@ -17,6 +17,7 @@ from gateway.errors import BadRequest
 
 # `"key" :` with spaces between; ordinary clients never write it, prose inside strings often looks like ` :`.
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _NOT_JSON = "The body is not valid JSON. 본문이 올바른 JSON이 아닙니다."
 
 
@@ -37,6 +38,11 @@ def loads(raw: bytes, max_depth: int) -> dict[str, Any]:
     if written != keys or b'\\\\"' in raw or _SPACED_KEY.search(raw):
         _look_for_duplicates(raw)
     return value
+
+
+def quotable(name: str) -> str:
+    """A key as an error may repeat it. What landed there by mistake may be text of a prompt, so only what could be a name is."""
+    return name[:64] if _NAME.fullmatch(name[:64]) else "?"
 
 
 def _count_keys(value: Any, max_depth: int) -> int:
@@ -65,7 +71,7 @@ def _look_for_duplicates(raw: bytes) -> None:
         json.loads(raw, object_pairs_hook=_once)
     except _Duplicate as error:
         raise BadRequest(
-            f"The key {str(error)!r} is written twice in one object; send it once. 같은 키가 두 번 있습니다.",
+            f"The key {quotable(str(error))!r} is written twice in one object; send it once. 같은 키가 두 번 있습니다.",
             code="duplicate_key",
         ) from None
     except (ValueError, RecursionError):

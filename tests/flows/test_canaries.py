@@ -162,7 +162,7 @@ def test_no_refusal_repeats_a_value(answers: list[Answer]) -> None:
     assert len(refused) > 80
     for answer in refused:
         whole = answer.body + str(answer.headers).encode()
-        assert [what for what, one in canaries().items() if one in whole] == []
+        assert [what for what, one in canaries().items() if one in whole] == [], (answer.status, answer.error["code"])
 
 
 def test_the_evidence_can_tell_two_values_apart_and_nothing_more(place: Town, answers: list[Answer]) -> None:
