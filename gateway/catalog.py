@@ -96,6 +96,9 @@ _UNCONFIRMED_MODEL = Label(
 )
 _SWITCHED_OFF = Label(ko="이 설치에서 꺼져 있습니다.", en="It is switched off in this installation.")
 _NO_CREDENTIAL = Label(ko="공급자 API 키가 설정되지 않았습니다.", en="The provider's API key has not been set.")
+_NO_ACCOUNT = Label(
+    ko="공급자의 서비스 계정 키가 설정되지 않았습니다.", en="The provider's service account key has not been set."
+)
 _NO_PROXY = Label(
     ko="프록시의 사용자와 비밀번호가 설정되지 않았습니다.", en="The proxy's user and password have not been set."
 )
@@ -172,7 +175,7 @@ def _deployment(settings: Settings, book: Prices, at: datetime, given: Deploymen
     if not provider.enabled:
         reason: Label | None = _SWITCHED_OFF
     elif not provider.credential:
-        reason = _NO_CREDENTIAL
+        reason = _NO_CREDENTIAL if provider.credentials_env is None else _NO_ACCOUNT
     elif not provider.proxy_known:
         reason = _NO_PROXY
     else:

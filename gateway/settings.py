@@ -192,6 +192,8 @@ class ProviderConfig(Section):
     destination: Destination
     base_url: Annotated[str, AfterValidator(_url)] | None = None
     api_key_env: Annotated[str, AfterValidator(_env_name)] | None = None
+    credentials_env: Annotated[str, AfterValidator(_env_name)] | None = None
+    token_url: Annotated[str, AfterValidator(_url)] | None = None
     enabled_env: Annotated[str, AfterValidator(_env_name)] | None = None
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     proxy: str | None = None
@@ -368,16 +370,22 @@ class Config(Section):
 # ── what the rest of the gateway sees ────────────────────────────────────────────────────────────────────────────────
 
 
+#: Kinds Vertex AI speaks with a service account, and how its addresses end.
+_ON_VERTEX: Mapping[str, str] = {"gemini": "google", "anthropic": "anthropic"}
+
+
 class Provider(ProviderConfig):
     """An upstream account with what the environment says about it.
 
-    `credential` is false when `api_key_env` names a variable that is not set: its models are listed as unavailable.
+    `credential` is false when `api_key_env` or `credentials_env` names a variable that is not set: its models are listed as
+    unavailable.
     `enabled` is false while `enabled_env` names a variable that is unset, empty or 0. `proxy_known` is false when
     `proxy_auth_env` names a variable that is not set; `proxy` has what stands in it, and is not shown.
     """
 
     name: str
     secret: SecretStr | None = None
+    credentials: SecretStr | None = None
     credential: bool = True
     enabled: bool = True
     proxy: str | None = Field(default=None, repr=False)
@@ -387,6 +395,11 @@ class Provider(ProviderConfig):
     def api_key(self) -> str | None:
         """The key itself, for the client that sends it and for nobody else."""
         return self.secret.get_secret_value() if self.secret else None
+
+    @property
+    def service_account(self) -> str | None:
+        """The JSON of a service account's key file, for whoever signs with it and for nobody else."""
+        return self.credentials.get_secret_value() if self.credentials else None
 
     @property
     def usage_family(self) -> tuple[str, str]:
@@ -455,16 +468,17 @@ def load_settings(config: Path, data: Path, env: Env) -> Settings:
     problems += _check_fallbacks(written)
     problems += _check_destinations(written)
     problems += _check_providers(written, config.parent)
+    problems += _check_service_accounts(written, config.parent, env)
     problems += _check_web(written)
     problems += _check_inspector(written)
     database_url = env.get("HAECHI_DATABASE_URL", written.database_url).replace("{data}", data.as_posix())
     redis_url = env.get("HAECHI_REDIS_URL", written.redis_url)
     problems += _check_urls(database_url, redis_url)
     refused = [_at(config, lines, problem) for problem in problems]
-    providers = {name: _with_environment(name, given, config.parent, env) for name, given in written.providers.items()}
     refused += _check_environment(written, env)
     if refused:
         raise ConfigError(refused)
+    providers = {name: _with_environment(name, given, config.parent, env) for name, given in written.providers.items()}
     return Settings(
         organisation=written.organisation,
         database_url=SecretStr(database_url),
@@ -584,6 +598,8 @@ def _suggest(path: Path_) -> str:
     name = str(path[-1])
     if name in {"api_key", "key", "token", "secret", "password"}:
         return "keys do not belong in this file; name the variable that holds it with api_key_env"
+    if name in {"credentials", "credentials_file", "service_account"}:
+        return "name the variable that holds the key file's path, or its text, with credentials_env"
     known = list(_section(path[:-1]).model_fields)
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
@@ -740,6 +756,67 @@ def _check_providers(config: Config, folder: Path) -> Iterator[_Problem]:
             yield _Problem((*at, "tax"), "a rate without a treatment", "name the treatment, or leave rate_bp out")
 
 
+def _check_service_accounts(config: Config, folder: Path, env: Env) -> Iterator[_Problem]:
+    """What one needs beside its key, which the provider itself looks at when it is built."""
+    for name, provider in config.providers.items():
+        at: Path_ = ("providers", name)
+        if provider.credentials_env is None:
+            if provider.token_url is not None:
+                yield _Problem(
+                    (*at, "token_url"), "there is no service account", "add credentials_env, or leave this out"
+                )
+            continue
+        publisher = _ON_VERTEX.get(provider.kind)
+        if publisher is None:
+            kinds = " or ".join(_ON_VERTEX)
+            yield _Problem(
+                (*at, "credentials_env"),
+                f"the kind {provider.kind} takes no Google service account",
+                f"use kind {kinds}, or name the variable of an API key: api_key_env",
+            )
+        elif not re.search(rf"/projects/[^/]+/locations/[^/]+/publishers/{publisher}$", provider.base_url or ""):
+            yield _Problem(
+                (*at, "base_url") if provider.base_url else at,
+                "a service account needs Vertex AI's address, with project and location",
+                "write https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/publishers/"
+                + publisher,
+            )
+        if provider.api_key_env is not None:
+            yield _Problem((*at, "api_key_env"), "a second credential beside credentials_env", "keep one of them")
+        if provider.token_url and provider.destination != "inside" and _is_plain_and_public(provider.token_url):
+            yield _Problem(
+                (*at, "token_url"), "plain http to the outside", "use https://, a signed claim travels there"
+            )
+        try:
+            _service_account(provider, folder, env)
+        except (OSError, ValueError) as error:
+            yield _Problem(
+                (*at, "credentials_env"),
+                f"the key file that {provider.credentials_env} names cannot be read ({type(error).__name__})",
+                "give its path, which starts at this file's folder, or its whole text / 키 파일을 읽을 수 없습니다",
+            )
+    for index, model in enumerate(config.models):
+        for position, place in enumerate(model.deployments):
+            given = config.providers.get(place.provider)
+            if given is not None and given.credentials_env is not None and "embeddings" in model.capabilities:
+                yield _Problem(
+                    ("models", index, "deployments", position),
+                    "Vertex AI's embeddings are not spoken with a service account",
+                    "use the Gemini API with api_key_env for embeddings",
+                )
+
+
+def _service_account(given: ProviderConfig, folder: Path, env: Env) -> str:
+    """The JSON, from the variable itself or from the file it names; empty where it is not set. Raises OSError, ValueError."""
+    value = env.get(given.credentials_env, "").strip() if given.credentials_env else ""
+    if not value or value.startswith("{"):
+        return value
+    text = (folder / value).read_text("utf-8").strip()
+    if not text:
+        raise ValueError("an empty file")
+    return text
+
+
 def _is_plain_and_public(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
@@ -810,7 +887,12 @@ def _check_environment(config: Config, env: Env) -> Iterator[str]:
     prices = env.get("HAECHI_PRICES")
     if prices and not Path(prices).is_dir():
         yield f"HAECHI_PRICES: {prices} is not a folder → name a folder of dated price files, or unset it"
-    asked = {name for p in config.providers.values() for name in (p.api_key_env, p.proxy_auth_env) if name}
+    asked = {
+        name
+        for p in config.providers.values()
+        for name in (p.api_key_env, p.credentials_env, p.proxy_auth_env)
+        if name is not None
+    }
     inspector = config.attachments.inspector
     if inspector is not None and inspector.token_env is not None:
         asked.add(inspector.token_env)
@@ -823,6 +905,7 @@ def _check_environment(config: Config, env: Env) -> Iterator[str]:
 
 def _with_environment(name: str, given: ProviderConfig, folder: Path, env: Env) -> Provider:
     key = env.get(given.api_key_env, "").strip() if given.api_key_env else ""
+    account = _service_account(given, folder, env)
     switch = env.get(given.enabled_env, "") if given.enabled_env else "1"
     user = env.get(given.proxy_auth_env, "").strip() if given.proxy_auth_env else ""
     return Provider.model_validate(
@@ -832,7 +915,8 @@ def _with_environment(name: str, given: ProviderConfig, folder: Path, env: Env) 
             "ca_file": str(folder / given.ca_file) if given.ca_file else None,
             "client_cert": str(folder / given.client_cert) if given.client_cert else None,
             "secret": SecretStr(key) if key else None,
-            "credential": given.api_key_env is None or bool(key),
+            "credentials": SecretStr(account) if account else None,
+            "credential": (given.api_key_env is None or bool(key)) and (given.credentials_env is None or bool(account)),
             "enabled": switch not in {"", "0"},
             "proxy": _with_user(given.proxy, user) if given.proxy and user else given.proxy,
             "proxy_known": given.proxy_auth_env is None or bool(user),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -41,6 +42,7 @@ from gateway.providers.translated import (
 )
 
 _VERSION = "2023-06-01"
+_VERTEX_VERSION = "vertex-2023-10-16"
 #: The format requires a cap; exchanges always give one.
 _CAP = 4096
 _FINISH = {
@@ -124,6 +126,22 @@ class AnthropicMessages(Sse):
 
     def reader(self, call: Call) -> _Reader:
         return _Reader(call)
+
+
+class AnthropicOnVertex(AnthropicMessages):
+    """The same at Google's `…/publishers/anthropic`: the model stands in the address, the version in the body.
+
+    Source: Anthropic, "Claude on Vertex AI".
+    """
+
+    def headers(self, api_key: str | None) -> Mapping[str, str]:
+        return {}
+
+    def request(self, call: Call, *, stream: bool) -> Outgoing:
+        body = {"anthropic_version": _VERTEX_VERSION, **super().request(call, stream=stream).body}
+        del body["model"]
+        verb = "streamRawPredict" if stream else "rawPredict"
+        return Outgoing(f"/models/{quote(call.model, safe='')}:{verb}", body)
 
 
 def _messages(given: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

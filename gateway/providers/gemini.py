@@ -4,9 +4,10 @@
     assistant         ─▶ role model                           MAX_TOKENS ─▶ length
     tool              ─▶ user: functionResponse               SAFETY and its like, a blocked prompt ─▶ content_filter
 
-Served so by the Gemini API (`…/v1beta`) and by Vertex AI (`…/publishers/google`), both with an API key. Streams have no
-terminal event: an answer is complete when it ended after a finish reason, and every chunk's usage is the whole usage so far.
-A call's thought signature travels as `extra_content.google.thought_signature` and must come back with it.
+Served so by the Gemini API (`…/v1beta`) with an API key, and by Vertex AI (`…/publishers/google`) with one or with a service
+account (service_account.py); its embeddings are another format. Streams have no terminal event: an answer is complete when it
+ended after a finish reason, and every chunk's usage is the whole usage so far. A call's thought signature travels as
+`extra_content.google.thought_signature` and must come back with it.
 Source: the API reference for GenerateContentRequest, GenerateContentResponse and function calling.
 """
 

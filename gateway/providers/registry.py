@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
-from gateway.providers.anthropic import AnthropicMessages
+from gateway.providers.anthropic import AnthropicMessages, AnthropicOnVertex
 from gateway.providers.base import Provider
 from gateway.providers.bedrock import BedrockConverse
 from gateway.providers.cohere import CohereChat
@@ -18,13 +18,16 @@ from gateway.providers.lean import LeanTransport
 from gateway.providers.openai_compatible import OpenAICompatible
 from gateway.providers.openai_responses import OpenAIResponses
 from gateway.providers.scripted import ScriptedEngine, ScriptedTransport
-from gateway.providers.translated import Dialect, Translated
+from gateway.providers.translated import Dialect, Tokens, Translated
 from gateway.providers.transport import Timeouts, Transport
 from gateway.providers.wire import ANSWER_TIMEOUTS, STREAM_TIMEOUTS
 
 
 class ProviderConfig(Protocol):
-    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy` is a URL."""
+    """One block under `providers:`, secrets resolved. Paths are of PEM files; `proxy` is a URL.
+
+    `service_account`: the JSON of a Google service account's key file; `token_url`: where it is exchanged, Google's if None.
+    """
 
     @property
     def name(self) -> str: ...
@@ -34,6 +37,10 @@ class ProviderConfig(Protocol):
     def base_url(self) -> str | None: ...
     @property
     def api_key(self) -> str | None: ...
+    @property
+    def service_account(self) -> str | None: ...
+    @property
+    def token_url(self) -> str | None: ...
     @property
     def destination(self) -> str: ...
     @property
@@ -73,23 +80,42 @@ def _openai_compatible(config: ProviderConfig, faults: bool, timeouts: Timeouts)
     )
 
 
-def _translated(dialect: Callable[[], Dialect]) -> Callable[[ProviderConfig, bool, Timeouts], Provider]:
-    """How a kind with a wire format of its own is built."""
+def _translated(
+    dialect: Callable[[], Dialect], *, on_vertex: Callable[[], Dialect] | None = None
+) -> Callable[[ProviderConfig, bool, Timeouts], Provider]:
+    """How a kind with a wire format of its own is built. `on_vertex`: its dialect where a service account is its credential."""
 
     def built(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
         if not config.base_url:
             raise ValueError(f"provider {config.name} needs a base_url")
+        transport = _transport(config)
+        spoken, tokens = dialect, None
+        if config.service_account is not None:
+            if on_vertex is None:
+                raise ValueError(f"provider {config.name}: the kind {config.kind} takes no service account")
+            spoken, tokens = on_vertex, _tokens(config, config.service_account, transport)
         return Translated(
             name=config.name,
             base_url=config.base_url,
             api_key=config.api_key,
-            transport=_transport(config),
-            dialect=dialect(),
+            transport=transport,
+            dialect=spoken(),
+            tokens=tokens,
             stream_timeouts=timeouts,
             answer_timeouts=_for_answers(timeouts),
         )
 
     return built
+
+
+def _tokens(config: ProviderConfig, given: str, transport: Transport) -> Tokens:
+    from gateway.providers.service_account import (  # noqa: PLC0415 – signing is an import that nobody else needs
+        TOKEN_URL,
+        AccessTokens,
+        service_account,
+    )
+
+    return AccessTokens(service_account(given), transport, config.token_url or TOKEN_URL)
 
 
 def _litellm(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provider:
@@ -140,8 +166,8 @@ def _scripted(config: ProviderConfig, faults: bool, timeouts: Timeouts) -> Provi
 KINDS: tuple[Kind, ...] = (
     Kind("openai_compatible", _openai_compatible),
     Kind("openai_responses", _translated(OpenAIResponses)),
-    Kind("anthropic", _translated(AnthropicMessages)),
-    Kind("gemini", _translated(GeminiGenerateContent)),
+    Kind("anthropic", _translated(AnthropicMessages, on_vertex=AnthropicOnVertex)),
+    Kind("gemini", _translated(GeminiGenerateContent, on_vertex=GeminiGenerateContent)),
     Kind("cohere", _translated(CohereChat)),
     Kind("bedrock_converse", _translated(BedrockConverse)),
     Kind("litellm", _litellm),

@@ -142,6 +142,16 @@ class Parser(Protocol):
 Signer: TypeAlias = Callable[[str, bytes], Mapping[str, str]]
 
 
+class Tokens(Protocol):
+    """Bearer tokens that end, as service_account.AccessTokens."""
+
+    async def token(self) -> str: ...
+
+    def refused(self, token: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Dialect(Protocol):
     """A wire format. `answer` and `embedded` may raise what a Reader may."""
 
@@ -207,6 +217,7 @@ class Translated:
         api_key: str | None,
         transport: Transport,
         dialect: Dialect,
+        tokens: Tokens | None = None,
         stream_timeouts: Timeouts = STREAM_TIMEOUTS,
         answer_timeouts: Timeouts = ANSWER_TIMEOUTS,
         max_answer: int = MAX_ANSWER,
@@ -227,6 +238,7 @@ class Translated:
         self._max_stream = max_stream
         self._headers = {"content-type": "application/json", **dialect.headers(api_key)}
         self._signer = dialect.signer(self._base_url, api_key)
+        self._tokens = tokens
 
     async def ask(self, call: Call) -> Reply:
         outgoing = _said(lambda: self._dialect.request(call, stream=False))
@@ -252,6 +264,8 @@ class Translated:
         )
 
     async def close(self) -> None:
+        if self._tokens is not None:
+            await self._tokens.close()
         await self._transport.close()
 
     async def _whole(
@@ -281,7 +295,14 @@ class Translated:
         url = self._base_url + outgoing.path
         if self._signer is not None:
             headers |= self._signer(url, body)
-        return await self._transport.post(url, headers, body, timeouts=timeouts)
+        if self._tokens is None:
+            return await self._transport.post(url, headers, body, timeouts=timeouts)
+        token = await self._tokens.token()
+        headers["authorization"] = f"Bearer {token}"
+        response = await self._transport.post(url, headers, body, timeouts=timeouts)
+        if response.status == 401:
+            self._tokens.refused(token)
+        return response
 
 
 def _said(translate: Callable[[], Outgoing]) -> Outgoing:

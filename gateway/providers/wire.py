@@ -155,9 +155,11 @@ def failure_of(status: int) -> Failure:
 
 
 def _machine_code(body: bytes) -> str:
-    """The error's code, type or status (which one vendor writes in capitals), if it is a plain word."""
+    """The error's code, type or status (which one vendor writes in capitals), if it is a plain word. OAuth says it bare."""
     try:
         error = orjson.loads(body)["error"]
+        if isinstance(error, str):
+            error = {"code": error}
         code = error.get("code") or error.get("type")
         if not isinstance(code, str):
             code = error["status"].lower()

@@ -261,7 +261,7 @@ from gateway.providers.registry import KINDS, build
 class Block:
     name: str = "one"; kind: str = ""; base_url: str = "http://127.0.0.1:9/v1"; api_key: str = "sk"; destination: str = "inside"
     on_disconnect: str = "cancel"; proxy: str = None; ca_file: str = None; client_cert: str = None; stream_usage: bool = True
-    base64_vectors: bool = False
+    base64_vectors: bool = False; service_account: str = None; token_url: str = None
 
 for kind in KINDS:
     build(Block(kind=kind.name), faults=False)

@@ -550,6 +550,8 @@ class Block:
     client_cert: str | None = None
     stream_usage: bool = True
     base64_vectors: bool = False
+    service_account: str | None = None
+    token_url: str | None = None
 
 
 async def test_the_registry_builds_each_kind_from_a_block() -> None:

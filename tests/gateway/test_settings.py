@@ -161,6 +161,14 @@ def test_a_reload_of_the_same_inputs_is_the_same_settings(tmp_path: Path) -> Non
         ("destination: government}", "destination: government, proxy: 'http://me:pw@proxy:1'}", [":4:", "may not carry a user"]),
         ("destination: government}", "destination: government, proxy: 'socks5://proxy:1'}", [":4:", "not an http(s) proxy"]),
         ("destination: government}", "destination: government, proxy_auth_env: P}", [":4:", "there is no proxy"]),
+        ("api_key_env: FAR_KEY", "credentials_env: FAR_KEY", [":3:", "takes no Google service account", "kind gemini"]),
+        ("kind: openai_compatible, base_url: https://api.example/v1, api_key_env: FAR_KEY",
+         "kind: gemini, base_url: https://api.example/v1beta, credentials_env: FAR_KEY",
+         [":3:", "base_url", "project and location", "/publishers/google"]),
+        ("api_key_env: FAR_KEY", "api_key_env: FAR_KEY, credentials_env: FAR_KEY", [":3:", "a second credential"]),
+        ("api_key_env: FAR_KEY", "credentials: {private_key: abc123}", [":3:", "unknown key", "credentials_env"]),
+        ("api_key_env: FAR_KEY", "api_key_env: FAR_KEY, token_url: https://a/t", [":3:", "there is no service account"]),
+        ("api_key_env: FAR_KEY", "credentials_env: FAR_KEY, token_url: http://a/t", [":3:", "token_url", "plain http"]),
         ("organisation:", "limits: {body_mb: 0}\norganisation:", [":1:", "limits.body_mb", "greater than or equal to 1"]),
         ("organisation:", "web: {trusted_proxies: [proxy]}\norganisation:", [":1:", "'proxy' is not a network"]),
         ("organisation:", "attachments: {max_mb: 0}\norganisation:", [":1:", "attachments.max_mb"]),
@@ -343,3 +351,38 @@ def test_what_becomes_of_a_kind_can_be_set_and_a_bad_table_refuses_to_start(tmp_
     config.write_text(shipped.replace("  actions: {} ", "  actions: {PHONES: warn} "), "utf-8")
     with pytest.raises(ConfigError, match="PHONES"):
         load_settings(config, tmp_path / "data", {})
+
+
+VERTEX = GOOD.replace(
+    "kind: openai_compatible, base_url: https://api.example/v1, api_key_env: FAR_KEY",
+    "kind: gemini, credentials_env: SERVICE_ACCOUNT,"
+    " base_url: https://asia-northeast3-aiplatform.googleapis.com/v1/projects/p/locations/asia-northeast3/publishers/google",
+)
+
+
+def test_a_service_account_is_a_key_file_or_its_text_and_is_not_shown(tmp_path: Path) -> None:
+    """A relative path starts at the configuration's folder. Unset, its models are listed as unavailable."""
+    key = '{"type": "service_account", "private_key": "canary"}'
+    (tmp_path / "account.json").write_text(key + "\n")
+    for value in (key, "account.json", str(tmp_path / "account.json")):
+        settings = load(tmp_path, VERTEX, {"SERVICE_ACCOUNT": value})
+        provider = settings.providers["far"]
+        assert (provider.service_account, provider.api_key, provider.credential) == (key, None, True)
+        assert "canary" not in repr(settings)
+    unset = load(tmp_path, VERTEX).providers["far"]
+    assert (unset.service_account, unset.credential) == (None, False)
+
+
+@pytest.mark.parametrize("value", ["none.json", ".", "empty.json", "latin.json", "x" * 5000])
+def test_a_key_file_that_cannot_be_read_is_told_with_its_line_and_never_quoted(tmp_path: Path, value: str) -> None:
+    (tmp_path / "empty.json").write_text("\n")
+    (tmp_path / "latin.json").write_bytes("{é".encode("latin-1")[::-1])
+    (told,) = refused(tmp_path, VERTEX, {"SERVICE_ACCOUNT": value})
+    assert told.startswith("/config.yaml:3: providers.far.credentials_env: the key file that SERVICE_ACCOUNT names")
+    assert value[:20] not in told.partition("credentials_env")[2] or value == "."
+
+
+def test_a_service_account_is_not_asked_for_vectors(tmp_path: Path) -> None:
+    vectors = VERTEX.replace("    grade: O\n", "    grade: O\n    capabilities: [embeddings]\n")
+    (told,) = refused(tmp_path, vectors)
+    assert "embeddings are not spoken with a service account" in told

@@ -26,6 +26,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "/embeddings": openai_embeddings,
     "/responses": Responses(),
     "/messages": Messages(),
+    ":rawPredict": Messages(),
+    ":streamRawPredict": Messages(),
     ":generateContent": GenerateContent(streams=False),
     ":streamGenerateContent": GenerateContent(streams=True),
     ":batchEmbedContents": batch_embed_contents,

@@ -31,6 +31,8 @@ class Block:
     client_cert: str | None = None
     stream_usage: bool = True
     base64_vectors: bool = False
+    service_account: str | None = None
+    token_url: str | None = None
 
 
 def call(prompt: str = "hello") -> Call:
@@ -53,13 +55,14 @@ async def test_without_one_the_upstream_itself_is_asked() -> None:
     assert upstream.heads[0].startswith(b"post /v1/chat/completions ")
 
 
-def test_what_only_a_proxy_needs_is_not_imported_without_one() -> None:
+def test_what_only_a_proxy_or_a_service_account_needs_is_not_imported_without_one() -> None:
     """In a process of its own: other tests have imported it."""
     script = (
         "import sys; from gateway.providers import registry; from types import SimpleNamespace as B;"
-        "registry.build(B(name='a', kind='openai_compatible', base_url='http://a/v1', api_key=None, proxy=None,"
-        " ca_file=None, client_cert=None, stream_usage=True, base64_vectors=False), faults=False);"
-        "sys.exit('aiohttp' in sys.modules)"
+        "registry.build(B(name='a', kind='gemini', base_url='http://a/v1', api_key=None, proxy=None,"
+        " ca_file=None, client_cert=None, stream_usage=True, base64_vectors=False,"
+        " service_account=None, token_url=None), faults=False);"
+        "sys.exit('aiohttp' in sys.modules or 'gateway.providers.service_account' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
