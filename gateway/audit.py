@@ -5,7 +5,8 @@
     at (UTC microseconds) ───────────────────────────────────────────────┘   in the transaction of the deed itself
 
 A deed and its record commit together or not at all. Both databases refuse UPDATE and DELETE of a record by trigger; the
-sealer chains the rows afterwards. A detail never holds a secret, a prompt or another person's password: only what changed.
+one sealer puts the rows into the hash chain `audit` within seconds, and `haechi verify` walks it. A detail never holds a
+secret, a prompt or another person's password: only what changed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     every 10 s   renew our holds' leases; resolve holds whose lease ran out (another process died); a third of a lease
                  forget what is remembered of requests under an Idempotency-Key, when its day is over, and masked values
-    every  2 s   seal journals and decisions of the filters that are committed and not yet in their chain
+    every  2 s   seal journals, decisions of the filters and audit records that are committed and not yet in their chain
     at start     SQLite has one server, so every unresolved hold is a dead one's: resolve it now
 
 All of it runs in the writer's thread between two groups, in short transactions.
@@ -22,6 +22,7 @@ from billing.recovery import resolve
 from billing.sealing import GENESIS, canonical, seal
 from billing.store import Tx
 from billing.writer import Writer
+from gateway.directory import store as directory
 from gateway.evidence import store as evidence
 from gateway.exchange import World
 from gateway.idempotency.repeats import Repeats
@@ -58,6 +59,8 @@ class Upkeep:
         self._owner = owner
         self._alone = alone
         self._repeats = repeats
+        #: Whether this process has looked for unsealed audit records of any age.
+        self._whole = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -117,14 +120,19 @@ class Upkeep:
 
     async def seal(self) -> None:
         """Seal everything that is committed."""
-        sealed = decisions = _BATCH
-        while _BATCH in (sealed, decisions):
-            sealed, decisions = await self._writer.transact(self._seal_some)
+        while _BATCH in await self._writer.transact(self._seal_some):
+            pass
+        self._whole = True
         self._metrics.unsealed.set(0)
 
-    def _seal_some(self, tx: Tx) -> tuple[int, int]:
-        """Of the journals and of the filters' decisions at most a batch each; how many it was."""
-        return self._seal_journals(tx), evidence.seal_some(tx, self._clock(), _BATCH)
+    def _seal_some(self, tx: Tx) -> tuple[int, int, int]:
+        """Of the journals, the filters' decisions and the audit records at most a batch each; how many it was."""
+        now = self._clock()
+        return (
+            self._seal_journals(tx),
+            evidence.seal_some(tx, now, _BATCH),
+            directory.seal_audit(tx, now, _BATCH, all_of_it=not self._whole),
+        )
 
     def _seal_journals(self, tx: Tx) -> int:
         tx.lock_chain("books")

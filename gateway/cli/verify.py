@@ -18,10 +18,15 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     from billing.reports.verification import verify  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.database import reading  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.directory.ids import now_us  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from gateway.directory.reports import verification as audit  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.evidence.reports import verification as evidence  # noqa: PLC0415 – see gateway/cli/__init__.py
 
     with reading(shell.engine).connect() as connection:
-        checks = [*verify(connection, now_us(), args.period), *evidence.verify(connection, args.period)]
+        checks = [
+            *verify(connection, now_us(), args.period),
+            *evidence.verify(connection, args.period),
+            *audit.verify(connection),
+        ]
     ok = all(check.ok for check in checks)
     rows = [
         {"name": c.name, "ok": c.ok, "first_bad": None if c.first_bad is None else asdict(c.first_bad)} for c in checks

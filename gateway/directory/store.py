@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, or_, select, update
 
+from billing.sealing import GENESIS, canonical, seal
+from billing.store import Tx
 from gateway.audit import Record
 from gateway.directory.records import Department, Identity, Key, Person, Pledge, PledgeText, Session, Signature
 from gateway.directory.tables import (
@@ -71,6 +73,48 @@ def append_audit(connection: Connection, record: Record) -> None:
             detail=record.detail_json(),
         )
     )
+
+
+# ── the chain of the audit record, in the ledger writer's transactions ───────────────────────────────────────────────
+
+AUDIT_CHAIN: Final = "audit"
+
+#: What is sealed of a record: all of it.
+AUDIT_COLUMNS: Final = tuple(column.name for column in audit.columns)
+
+#: Records carry no number, so the sealer looks this far (microseconds) behind the newest sealed one for what was committed
+#: out of the order of its time: by another process, whose clock differs, or after waiting for the database.
+LATE_US: Final = 600_000_000
+
+# Names of our own columns.
+_UNSEALED = (
+    f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE at > ? AND NOT EXISTS "  # noqa: S608 – no value is in it
+    "(SELECT 1 FROM seal WHERE seal.chain = ? AND seal.row_id = audit.id) ORDER BY at, id LIMIT ?"
+)
+_NEWEST = "SELECT max(a.at) FROM audit a JOIN seal s ON s.row_id = a.id WHERE s.chain = ? AND s.seq > ?"
+_THERE = "SELECT 1 FROM audit WHERE id = ?"
+
+#: The newest of so many links is about the newest record that is sealed.
+_LOOK_BACK: Final = 1_000
+
+
+def seal_audit(tx: Tx, now: int, limit: int, *, all_of_it: bool = False) -> int:
+    """Chain audit records that are committed and not sealed yet, at most so many; returns how many.
+
+    `all_of_it`: however old they are, as at a start, when a clock may have been put right meanwhile.
+    """
+    tx.lock_chain(f"seal:{AUDIT_CHAIN}")
+    head = tx.chain_head(AUDIT_CHAIN)
+    after = -(2**63)
+    if head is not None:
+        if not tx.query(_THERE, (head[2],)):
+            return 0  # somebody removed the newest sealed record; `verify` says so, and nothing is sealed over the gap
+        if not all_of_it:
+            after = int(tx.query(_NEWEST, (AUDIT_CHAIN, head[0] - _LOOK_BACK))[0][0]) - LATE_US
+    found = [list(row) for row in tx.query(_UNSEALED, (after, AUDIT_CHAIN, limit))]
+    links = seal(AUDIT_CHAIN, (0, GENESIS) if head is None else head[:2], [(row[0], canonical(row)) for row in found])
+    tx.run(tx.sql.insert_seals, [(s.chain, s.seq, s.row_id, s.prev_hash, s.hash, now) for s in links])
+    return len(found)
 
 
 # ── departments ──────────────────────────────────────────────────────────────────────────────────────────────────────
