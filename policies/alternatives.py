@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from policies.normalise import View, ViewKind, folded
+from policies.spoken import spoken
 
 #: Up to here a text is rewritten whole; of a longer one, this much is kept around each rewriting for labels and values.
 _WHOLE: Final = 2000
@@ -123,7 +124,13 @@ _FOREIGN: Final = re.compile(r"[Ͱ-Ͽ\u0400-\u052f\u0531-\u058f]")
 
 
 def _spelled(text: str, *, foreign: bool) -> list[_Change]:
+    said = [_Change(*change) for change in spoken(text)]
     changes = [*_numerals(text), *_strokes(text), *_mail_marks(text)]
+    if said:  # a number said aloud is a piece of the whole that was said
+        changes = [
+            change for change in changes if all(change.end <= s.start or s.end <= change.start for s in said[:64])
+        ]
+        changes += said
     if foreign and _FOREIGN.search(text) is not None:
         for token in _MIXED.finditer(text):
             if any(char.isascii() and char.isalpha() for char in token[0]):

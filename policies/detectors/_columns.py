@@ -16,6 +16,8 @@ _NOTE: Final = re.compile(r" ?\([^()]{0,20}\)$")
 _HEADS: Final = 4000
 _WIDEST: Final = 4000
 _PADDING: Final = " *_#\"'`\r\t:"
+#: What stands between two blanks and the next two.
+_PIECES: Final = re.compile(r"[^ \n]+(?: [^ \n]+)*")
 _RULE: Final = re.compile(r"[\s|:+=-]*")
 
 
@@ -43,6 +45,37 @@ def cells(page: Page, role: str, heads: Sequence[str]) -> Iterator[tuple[int, in
             continue
         done.add((line, column))
         yield from _below(text, line, mark, column)
+
+
+def aligned(page: Page, role: str) -> Iterator[tuple[int, int]]:
+    """The cells below a head in a table whose columns are apart by two blanks or more, as programs print them."""
+    text = page.text
+    if "\n" not in text or "  " not in text:
+        return
+    done: set[int] = set()
+    for word in page.words(role)[:_HEADS]:
+        if text[word.end : word.end + 2] != "  " and text[word.end : word.end + 1] != "\n":
+            continue
+        line = text.rfind("\n", max(0, word.start - _WIDEST), word.start) + 1
+        stop = text.find("\n", word.end, word.end + _WIDEST)
+        if line in done or stop < 0:
+            continue
+        heads = _PIECES.findall(text, line, stop)
+        column = len(_PIECES.findall(text, line, word.end)) - 1
+        if len(heads) < 2 or any(mark in text[line:stop] for mark in _MARKS[:2]):
+            continue
+        done.add(line)
+        for _ in range(_ROWS):
+            begin, stop = stop + 1, text.find("\n", stop + 1, stop + 1 + _WIDEST)
+            stop = min(len(text), begin + _WIDEST) if stop < 0 else stop
+            pieces = list(_PIECES.finditer(text, begin, stop))
+            if len(pieces) != len(heads):
+                if _RULE.fullmatch(text, begin, stop) is None or begin >= stop:
+                    break
+            else:
+                yield pieces[column].span()
+            if stop >= len(text):
+                break
 
 
 def _head(page: Page, start: int, end: int) -> tuple[int, str, int, str] | None:

@@ -51,7 +51,7 @@ _ITEMS: Final = (
 )
 #: What may be written with a mark on its line.
 _TAIL: Final = (
-    r"(?: ?(?:문서|자료|보고서|회의자료|등급))?"
+    r"(?: ?(?:문서|자료|보고서|회의자료|등급))?[*_]{0,2}"
     r"(?: ?[-(]? ?(?:제? ?[0-9]{1,4}(?:-[0-9]{1,5})? ?호?|[0-9]{1,3} ?/ ?[0-9]{1,3}|사본번호.{0,12}) ?\)?)?"
     r"(?: ?[-(/,:]? ?(?:취급 ?주의|(?:외부 ?)?유출 ?금지|무단 ?(?:전재|복제|배포|유출).{0,10}금지|복사 ?금지"
     r"|열람 ?제한|열람 후 파기|보존기간.{0,10}|예고문.{0,20}|관련자 외 열람 ?금지) ?\)?)?"
@@ -96,6 +96,15 @@ _TITLES: Final = re.compile(
     r"(?:회의록|의사록|보고서?|계획서?|계획안|자료|문서|결과|명단|대장|의견서|검토서|조서|방안|내역)$"
 )
 
+#: Where a string of JSON (also one inside another) or the text of an element begins and ends.
+_INSIDE: Final = re.compile(
+    r"[:\[] ?\\{0,3}\"|(?<=[^\\])\\{1,3}n|<(?P<tag>[A-Za-z][A-Za-z0-9]{0,10})(?: [^<>\n]{0,120})?>"
+)
+_STRING_ENDS: Final = re.compile(r"\\{0,3}\"(?= ?[,}\]]|$)|\\{1,3}n")
+_ELEMENT_ENDS: Final = re.compile(r"</?[A-Za-z]")
+#: Elements that offer something to choose or to press.
+_CHOICES: Final = frozenset({"option", "label", "button", "li", "a", "th", "code", "input"})
+
 EXAMPLES: Final = (
     ("대외비\n\n2026년 조직개편 계획", "대외비"),
     ("- 대 외 비 -\n1. 개요", "대 외 비"),
@@ -129,6 +138,11 @@ EXAMPLES: Final = (
     ("공개구분이 부분공개(6호)인 문서", "부분공개(6호)"),
     ("대·외·비", "대·외·비"),
     ("이사회 회의록(비공개)", "비공개"),
+    ('{"text": "[대외비] 도시개발 후보지 검토"}', "대외비"),
+    ('{"arguments": "{\\"body\\": \\"[대외비] 협상안\\"}"}', "대외비"),
+    ('<h1>조직개편안</h1><p class="mark">대외비</p>', "대외비"),
+    ("**대외비** - 외부 유출 금지", "대외비"),
+    ("N2SF 등급: S등급", "S등급"),
 )
 NEAR_MISSES: Final = (
     "대외비가 뭐야?",
@@ -158,6 +172,9 @@ NEAR_MISSES: Final = (
     "표지 오른쪽 위에 (대외비) 표시를 넣어주세요",
     "대외비로 분류되던 문서가 공개되었다는 기사",
     "1급 비밀이라도 되는 듯 말했다",
+    "<select><option>공개</option><option>대외비</option></select>",
+    '{"question": "대외비 문서의 보존기간은 어떻게 되나요"}',
+    '["공개", "대외비"]',
 )
 
 
@@ -292,6 +309,9 @@ class ClassificationMark:
         tried = _Tries()
         for word in page.words(role):
             match = self._on_line(_Line.around(page.text, word), mark, word, notes, tried)
+            if match is None:
+                inner = _inside(page, word)
+                match = None if inner is None else self._on_line(inner, mark, word, notes, tried)
             if match is not None and match.start not in seen:
                 seen[match.start] = match
                 found += 1
@@ -342,7 +362,7 @@ class ClassificationMark:
             start -= 1
             if word.start - start > 8:
                 return None
-        if start == begin or (start >= 2 and text[start - 2] in "'\"‘“`"):
+        if start == begin or (start - 2 >= begin and text[start - 2] in "'\"‘“`"):
             return None
         found = mark.leading.match(text[start : min(stop, word.end + 40)])
         if found is None or start + found.end() < word.end:
@@ -484,6 +504,29 @@ class ClassificationMark:
         if items:
             grade = "C" if min(map(int, _ITEM.findall(items))) <= 4 else "S"
         return Match(KIND, offset + start, offset + end, _SCORE, f"classmark:{mark.variant}", (where, f"grade:{grade}"))
+
+
+def _inside(page: Page, word: Word) -> _Line | None:
+    """What a word stands in, read as a line of its own: the string of a JSON field, the text of an HTML element."""
+    text = page.text
+    openings = list(_INSIDE.finditer(text, max(0, word.start - _REACH), word.start))
+    if not openings:
+        return None
+    opened = openings[-1]
+    begin = opened.end()
+    closed = (_ELEMENT_ENDS if opened["tag"] else _STRING_ENDS).search(text, word.end, word.end + _REACH)
+    stop = min(len(text), word.end + _REACH) if closed is None else closed.start()
+    if text.find("\n", begin, stop) >= 0:
+        return None
+    tag = (opened["tag"] or "").lower()
+    if tag in _CHOICES or (tag == "td" and not page.has(_FIELD)):
+        return None
+    left, right = begin, stop
+    while left < right and text[left] in _EDGES:
+        left += 1
+    while right > left and text[right - 1] in _EDGES:
+        right -= 1
+    return _Line(text, begin, stop, left, right, closed is not None)
 
 
 def _items(found: Any) -> str:

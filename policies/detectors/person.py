@@ -5,7 +5,8 @@
     김서준 within 16 characters of a mobile number, a resident number, an e-mail address of a person   mask
     a name found so, wherever else it stands                    as sure as there
     Hong Gildong behind 성명, 영문성명, name                      mask
-    김서준 주무관, 담당자: 김서준                                  warn
+    김서준 주무관, 담당자: 김서준 │ Mr. Kim Seojun                 mask
+    [김서준] [오후 3:12] │ 오후 3:12, 김서준 :                    mask
 
 Without one of these a word that is built like a name is a word. A name alone never blocks: its score stays below that.
 Names that are hidden already (김○○, 홍*동) are nobody's.
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from policies.detector import Match
-from policies.detectors._columns import cells
+from policies.detectors._columns import aligned, cells
 from policies.pack import Names, every_word, shipped
 from policies.page import Page
 
@@ -28,6 +29,8 @@ _LABEL: Final = "PERSON"
 _LATIN: Final = "PERSON:latin"
 _HONORIFIC: Final = "PERSON:honorific"
 _TITLE: Final = "PERSON:title"
+_COURTESY: Final = "PERSON:courtesy"
+_TIME: Final = "PERSON:time"
 #: Roles that the detectors of numbers ask for: what a number behind one of these words is, it is of somebody.
 _BANK: Final = "account:bank"
 _IDENTIFIERS: Final = (_BANK, "ACCOUNT", "RRN", "FRN", "DRIVER_LICENSE", "NHIS", "CARD")
@@ -37,7 +40,7 @@ _ABOUT_END: Final = "PERSON:about-end"
 _LABELLED: Final = 0.6
 _CALLED: Final = 0.55
 _BESIDE: Final = 0.55
-_TITLED: Final = 0.4
+_TITLED: Final = 0.5
 
 #: How far from an identifier a name belongs to it.
 _REACH: Final = 16
@@ -51,6 +54,17 @@ _LEAD: Final = re.compile(
     r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})"
     r"[\"'\[(*【]{0,3}"
 )
+#: A name right behind its label, where the label is no part of longer words.
+_GLUED: Final = re.compile(r"[가-힣]{3}(?![가-힣])")
+_GLUABLE: Final = ("성명", "이름", "성함", "예금주", "신청인", "민원인", "보호자", "대표자", "세대주")
+#: Who wrote a line of a chat: [김서준] [오후 3:12], 오후 3:12, 김서준 :, 김서준  오전 10:03.
+_SPEAKER: Final = re.compile(
+    r"\[(?P<a>[가-힣]{2,4})\] \[(?:오전|오후) ?[0-9]"
+    r"|(?:오전|오후) ?[0-9]{1,2}:[0-9]{2}[\]),]?,? (?P<b>[가-힣]{2,4}) ?:"
+    r"|(?:^|(?<=\n))\[?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\]? (?P<c>[가-힣]{3,4}) ?:"
+    r"|(?:^|(?<=\n))(?P<d>[가-힣]{3,4}) {1,3}[\[(]?(?:오전|오후) ?[0-9]{1,2}:[0-9]{2}"
+    r"|\[(?:카카오톡|카톡|문자|메신저|알림톡|네이트온|Web발신)\] ?(?P<e>[가-힣]{3,4}) ?:"
+)
 _ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
 _SPACED: Final = re.compile(
     r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
@@ -58,6 +72,7 @@ _SPACED: Final = re.compile(
 _ABOUT: Final = re.compile(
     r" ?[(\[,/] ?(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}"
     r"|이하,? ?[\"'“‘「]?(?:갑|을|병|원고|피고|신청인|청구인|채무자|채권자|임대인|임차인|매도인|매수인)"
+    r"|(?:19|20)?[0-9]{2}년 ?[0-9]{1,2}월 ?[0-9]{1,2}일(?: ?출?생)?"
     r"|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?"
     r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
 )
@@ -107,6 +122,12 @@ EXAMPLES: Final = (
     ("환불계좌 110-234-567890 (정수빈)", "정수빈"),
     ("현은정 (1973-11-22) 예방접종 이력", "현은정"),
     ("채성민 주무관이 확인함", "채성민"),
+    ("성명김도현 연락처010-2345-6789", "김도현"),
+    ("참석자 : 한상우, 오지혜", ["한상우", "오지혜"]),
+    ("Dear Ms. Park Soyeon,", "Park Soyeon"),
+    ("[김나래] [오후 3:12] 서류 보냈어요", "김나래"),
+    ("연번  성명    주소지\n1     노현정  인천 남동구", "노현정"),
+    ("김다현(1985년 3월 12일생)", "김다현"),
     ('{"name": "윤서연", "age": 30}', "윤서연"),
 )
 NEAR_MISSES: Final = (
@@ -140,6 +161,9 @@ NEAR_MISSES: Final = (
     "담당자 연락처와 주무관 확인",
     "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
+    "성명기재란 확인",
+    "Mr. Smith Goes to Washington",
+    "오후 3:12, 회의실 : 예약됨",
 )
 
 
@@ -169,6 +193,22 @@ class PersonName:
             _LATIN: pack.latin_labels,
             _HONORIFIC: pack.honorifics,
             _TITLE: pack.titles,
+            _COURTESY: (
+                "mr.",
+                "ms.",
+                "mrs.",
+                "mr ",
+                "ms ",
+                "mrs ",
+                "miss ",
+                "dr.",
+                "dr ",
+                "dear ",
+                "prof.",
+                "regards,",
+                "sincerely,",
+            ),
+            _TIME: ("오전", "오후", "톡]", "문자]", "메신저]"),
             _ABOUT_START: _OPENINGS,
             _ABOUT_END: _CLOSINGS,
         }
@@ -183,6 +223,10 @@ class PersonName:
         self._beside(page, found)
         if page.has(_LATIN):
             self._latin(page, found)
+        if page.has(_COURTESY):
+            self._courtesy(page, found)
+        if page.has(_TIME):
+            self._speakers(page, found)
         if found:
             self._again(page, found)
         if page.has(_TITLE):
@@ -201,6 +245,8 @@ class PersonName:
             at, end = self._after_label(text, word.end)
             if word.end - start < 3 and start and "가" <= text[start - 1] <= "힣" and at - word.end < 2:
                 continue  # 대화형 구조, 세트 구성: the end of another word, and no sign behind it
+            if at == word.end and start and "가" <= text[start - 1] <= "힣" and text[at : at + 1] not in ("(", ""):
+                continue
             while end is not None:
                 found.setdefault(at, Match(KIND, at, end, _LABELLED, "person:label", ("label",)))
                 also = _ALSO.match(text, end)
@@ -216,13 +262,21 @@ class PersonName:
             if end is not None and text[end : end + 1] in (")", ",", "/", " "):
                 return at + 1, end
         lead = _LEAD.match(text, at)
-        if lead is None or not (lead["sign"] or lead["blank"] or lead["particle"]):
+        if lead is None:
             return at, None
+        if not (lead["sign"] or lead["blank"] or lead["particle"]):
+            glued = _GLUED.match(text, at)  # 성명김서준 연락처010-…
+            if glued is None or not text[:at].endswith(_GLUABLE) or not self._is_name(glued[0], sure=False):
+                return at, None
+            return at, glued.end()
         return lead.end(), self._name(text, lead.end(), sure=lead["sign"] is not None and "\n" not in lead["sign"])
 
     def _columns(self, page: Page, found: dict[int, Match]) -> None:
         for start, end in cells(page, _LABEL, self._heads):
             if end - start <= 7 and start not in found and self._name(page.text, start, sure=True) == end:
+                found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
+        for start, end in aligned(page, _LABEL):
+            if end - start <= 4 and start not in found and self._name(page.text, start, sure=True) == end:
                 found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
 
     def _called(self, page: Page, found: dict[int, Match]) -> None:
@@ -248,7 +302,7 @@ class PersonName:
                     found[start] = Match(KIND, start, end, _CALLED, "person:called", ("honorific",))
 
     def _titled(self, page: Page, found: dict[int, Match]) -> None:
-        """김서준 주무관, 담당자: 김서준. Who does what in an office is mostly public, so there is only a warning."""
+        """김서준 주무관, 담당자: 김서준. Officials too: the model does without their names, and they come back in its answer."""
         text = page.text
         for word in page.labels(_TITLE):
             before = text[word.start - 1 : word.start]
@@ -262,8 +316,13 @@ class PersonName:
             elif before and "가" <= before <= "힣" and text[word.end : word.end + 1] not in (":", " "):
                 continue
             at, close = self._after_label(text, word.end)
-            if close is not None and at not in found and self._is_name(text[at:close], sure=False):
-                found[at] = Match(KIND, at, close, _TITLED, "person:title", ("title",))
+            while close is not None and self._is_name(text[at:close], sure=False):
+                found.setdefault(at, Match(KIND, at, close, _TITLED, "person:title", ("title",)))
+                also = _ALSO.match(text, close)
+                if also is None:
+                    break
+                at = also.end()
+                close = self._name(text, at, sure=False)
 
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
@@ -337,6 +396,29 @@ class PersonName:
             parts = [part.lower().split("-")[0] for part in name["name"].replace(",", "").split()]
             if parts[0] in self._romanised or parts[-1] in self._romanised:
                 found.setdefault(name.start(), Match(KIND, *name.span(), _LABELLED, "person:latin", ("label",)))
+
+    def _courtesy(self, page: Page, found: dict[int, Match]) -> None:
+        """Mr. Kim Seojun, and who signs a letter: with a Korean surname at one end."""
+        text = page.text
+        for word in page.words(_COURTESY):
+            if word.start and text[word.start - 1].isalnum():
+                continue
+            at = word.end
+            while at < len(text) and at - word.end < 3 and text[at] in " \n":
+                at += 1
+            name = _LATIN_NAME.match(text, at)
+            if name is None:
+                continue
+            parts = [part.lower().split("-")[0] for part in name["name"].replace(",", "").split()]
+            if parts[0] in self._romanised or parts[-1] in self._romanised:
+                found.setdefault(name.start(), Match(KIND, *name.span("name"), _CALLED, "person:latin", ("honorific",)))
+
+    def _speakers(self, page: Page, found: dict[int, Match]) -> None:
+        for speaker in _SPEAKER.finditer(page.text):
+            group = speaker.lastgroup or "a"
+            start, end = speaker.span(group)
+            if self._is_name(page.text[start:end], sure=group == "a"):
+                found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:speaker", ("neighbour",)))
 
     def _again(self, page: Page, found: dict[int, Match]) -> None:
         """The same names elsewhere: a token that begins with one of them and goes on with a particle or a title."""

@@ -34,6 +34,8 @@ _URL: Final = "SECRET:url"
 _LOGON: Final = "SECRET:logon"
 _USER: Final = "SECRET:user"
 _ACCOUNT: Final = "SECRET:account"
+_CLIENT: Final = "SECRET:client"
+_CALL: Final = "SECRET:call"
 
 #: A keyword may stand this far to the right of where its value begins.
 _BACK: Final = 48
@@ -47,6 +49,16 @@ _ORACLE: Final = re.compile(r"[^\s/@:\"'<>]{1,64}/(?P<value>[^\s/@\"'<>]{3,64})@
 #: curl -u user:password; 계정: user / password
 _CURL: Final = re.compile(r"[\"']?(?:-u ?|--user[ =])?[\"']?[^\s:/\"']{1,64}:(?P<value>[^\s\"']{6,128})")
 _LOGIN: Final = re.compile(r"(?:은|는)? ?[:=]? ?[A-Za-z0-9._@-]{2,40} ?[/,|] ?(?P<value>[!-~]{6,64})")
+
+#: mysql -u root -p'…', redis-cli -a …, sqlcmd -P …: the option that takes a password, if a program that has it is called.
+_OPTION: Final = re.compile(
+    r"[^\n]{0,120}?\s(?:-p(?=[\"']?[!-~])|-[pPwa] |/user:\S{1,40} )[\"']?(?P<value>[^\s\"']{6,64})(?=[\s\"']|$)"
+)
+#: connect("app", "…"): the last of up to four strings.
+_ARGUMENTS: Final = re.compile(
+    r"(?: ?(?:[a-z_]{1,16} ?= ?)?[\"'][^\"'\n]{0,120}[\"'] ?,){1,4} ?(?:[a-z_]{1,16} ?= ?)?"
+    r"[\"'](?P<value>[^\"'\n]{6,64})[\"'] ?[,)]"
+)
 
 #: From the end of a label to its value.
 _LEAD: Final = re.compile(
@@ -120,6 +132,9 @@ EXAMPLES: Final = (
     ("서버 계정은 root / Qhdks!2025 입니다", "Qhdks!2025"),
     ("CREATE USER app IDENTIFIED BY 'wns2025!db'", "wns2025!db"),
     ("초기 비밀번호(Admin!2345)로 접속", "Admin!2345"),
+    ("mysql -h db01 -u root -p'Tkfkdgo!2024' minwon", "Tkfkdgo!2024"),
+    ('connect("admin", "Rhksfl@1357")', "Rhksfl@1357"),
+    ('{"ssid": "CITY-5G", "psk": "cityhall!5g#2"}', "cityhall!5g#2"),
     ("비밀번호를 영문으로 Tjdnf#2025라고 정함", "Tjdnf#2025"),
     ("SECRET_KEY = 'django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u'", "django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u"),
     ("NAVER_SECRET = 'aB3_kd92Lq'", "aB3_kd92Lq"),
@@ -174,6 +189,9 @@ NEAR_MISSES: Final = (
     "비밀번호 찾기 메뉴에서 이메일을 입력하세요",
     "패스워드: Active Directory 연동",
     "단축키: Ctrl+Shift+Alt+Delete",
+    "mysql -u root -p minwon",
+    'connect("localhost", "minwon_2025")',
+    'login("/members/2025", "https://a.kr/?q=1")',
 )
 
 
@@ -208,6 +226,18 @@ class Credential:
                 "id:",
             ),
             _USER: ("curl ", "-u ", "--user ", "wget "),
+            _CLIENT: (
+                "mysql",
+                "mariadb",
+                "mongo",
+                "redis-cli",
+                "sqlcmd",
+                "ldapsearch",
+                "net use",
+                "docker login",
+                "smbclient",
+            ),
+            _CALL: ("connect(", "login(", "httpbasicauth(", "getconnection(", "authenticate(", "logon(", "signin("),
             _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
         }
@@ -225,6 +255,10 @@ class Credential:
             yield from self._pairs(page, _USER, _CURL)
         if page.has(_ACCOUNT):
             yield from self._pairs(page, _ACCOUNT, _LOGIN)
+        if page.has(_CLIENT):
+            yield from self._arguments(page, _CLIENT, _OPTION)
+        if page.has(_CALL):
+            yield from self._arguments(page, _CALL, _ARGUMENTS)
         if page.has(_PASSWORD):
             yield from self._passwords(page)
         if page.has(_KEY):
@@ -273,6 +307,24 @@ class Credential:
             ):
                 start = found.start("value")
                 yield Match(KIND, start, start + len(value), 0.85, "secret:pair", ("label",))
+
+    def _arguments(self, page: Page, role: str, expression: re.Pattern[str]) -> Iterator[Match]:
+        """What is handed to a program or a function where a password goes: letters and digits, and a sign or an end of digits."""
+        done = 0
+        for word in page.words(role):
+            if word.end < done:
+                continue
+            found = expression.match(page.text, word.end)
+            if found is None:
+                continue
+            value = found["value"]
+            done = found.end()
+            if (
+                _mixed(value)
+                and _STRONG_MARK.search(value)
+                and self._strength(value, "", signed=True, quoted=False) >= 0.9
+            ):
+                yield Match(KIND, *found.span("value"), 0.9, "secret:argument", ("label",))
 
     def _passwords(self, page: Page) -> Iterator[Match]:
         text = page.text
