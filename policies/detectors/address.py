@@ -63,6 +63,7 @@ _ROMAN: Final = re.compile(
 )
 
 EXAMPLES: Final = (
+    ("대전광역시 서구 둔산로 100, 101동 202호", "대전광역시 서구 둔산로 100, 101동 202호"),
     ("주소: 서울특별시 강남구 테헤란로 123, 101동 1203호", "서울특별시 강남구 테헤란로 123, 101동 1203호"),
     ("경기도 성남시 분당구 판교역로 235에 거주", "경기도 성남시 분당구 판교역로 235"),
     ("거주지는 부산광역시 해운대구 센텀중앙로 97-5 입니다", "부산광역시 해운대구 센텀중앙로 97-5"),
@@ -170,14 +171,15 @@ class PostalAddress:
             end = detail.end("building")
         end -= len(text[start:end]) - len(text[start:end].rstrip(" ,"))
         plain = _plain(found["road"] + found["number"])
-        if plain in self._public or any(_plain(own) == plain for own in page.rules.addresses):
+        lived_in = unit and _UNIT.search(text, start, end)  # 효자로 225 is an office, its 102동 303호 somebody's home
+        if not lived_in and (plain in self._public or any(_plain(own) == plain for own in page.rules.addresses)):
             return None, end
         word = page.before(_LABEL, start, 16)
         office = word is not None and page.before(_VENUE, word.start, 3) is not None  # 시청 주소: the office's
         label = (word is not None and not office) or page.heads(_LABEL, start)
         lives = not label and page.after(_LABEL, end, 10) is not None
         venue = office or self._line_has(page, _VENUE, start, end)
-        home = bool(unit and _UNIT.search(text, start, end)) or self._within(page, _HOME, start, end)
+        home = bool(lived_in) or self._within(page, _HOME, start, end)
         score, why = 0.2, ["shape"]
         for says, name, weight in (
             (region, "region", 0.3),
