@@ -21,8 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 from billing.book import Book, LedgerUnavailable
 from billing.writer import Writer
+from gateway.api import conversations, health, me, oversight, policy_check, session, start
 from gateway.api import files as files_api
-from gateway.api import health, me, oversight, policy_check, session, start
 from gateway.api.embeddings import embeddings
 from gateway.api.ledger_standing import LedgerStanding
 from gateway.api.models import get_model, list_models
@@ -47,6 +47,7 @@ from gateway.routing import Router
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
 from gateway.workspace.files import Files
+from gateway.workspace.mask_vault import MaskVaults
 from gateway.worlds import Worlds, actions_of
 from policies.detector import Detector
 
@@ -107,6 +108,7 @@ class App:
             ids=ids,
         )
         self.enclosures = Enclosures(self.files)
+        self.vaults = MaskVaults(engine, settings.secrets.encryption_key.get_secret_value(), clock)
         self.exchange = Exchange(
             self.worlds.world,
             self.writer,
@@ -118,6 +120,7 @@ class App:
             evidence=LedgerEvidence(self.writer),
             fingerprints=Fingerprints(settings.secrets.pepper.get_secret_value()),
             enclosures=self.enclosures,
+            vaults=self.vaults,
         )
         alone = engine.dialect.name == "sqlite"
         self.repeats = Repeats(
@@ -184,8 +187,9 @@ class App:
             session.router(self.authenticator, sessions, throttle, settings.zone, settings.web.frame_ancestors)
         )
         pages.include_router(
-            policy_check.router(self.authenticator, self.worlds.world, self.enclosures, clock=self.clock)
+            policy_check.router(self.authenticator, self.worlds.world, self.enclosures, self.vaults, clock=self.clock)
         )
+        pages.include_router(conversations.router(self.authenticator, self.vaults))
         pages.include_router(
             oversight.router(
                 self.authenticator,

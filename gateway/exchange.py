@@ -51,7 +51,9 @@ from gateway.relay import Relay, UpstreamSaidError, generated
 from gateway.rewriting import Rewriter
 from gateway.routing import Candidate, Router
 from gateway.settings import Destination, Grade, Settings
+from gateway.workspace.mask_vault import MaskVaults
 from policies.decision import stricter
+from policies.masking import Vault
 
 log = logging.getLogger("haechi.exchange")
 
@@ -96,6 +98,7 @@ class Submission:
     """A validated request. `body` is what may leave, less model, stream and caps; `size` bounds its tokens from above.
 
     `operation` is what a provider is asked to do: to answer, or to turn text into vectors, which generates nothing.
+    `conversation` is what the caller calls it, where it has a name: its masked values are then kept from turn to turn.
     """
 
     request_id: str
@@ -112,6 +115,7 @@ class Submission:
     purpose: str
     project: str | None
     operation: Literal["chat", "embeddings"] = "chat"
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the caller is told about the money, and about what the filters did: `policy` and `found` as the headers have them."""
+    """What the caller is told about the money, and about what the filters did: `policy` and `found` as the headers have them,
+    `unresolved` how many placeholders of the answer nobody knows."""
 
     cost_krw: str
     quality: str
@@ -148,6 +153,7 @@ class Receipt:
     attempt: int
     policy: str = ""
     found: str = ""
+    unresolved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +207,10 @@ class Exchange:
         evidence: Recorder,
         fingerprints: Fingerprints,
         enclosures: Enclosures,
+        vaults: MaskVaults,
     ) -> None:
         self._enclosures = enclosures
+        self._vaults = vaults
         self._ids = ids
         self._evidence = evidence
         self._fingerprints = fingerprints
@@ -311,7 +319,7 @@ class Exchange:
             await self._keep_evidence(screening, submission, destination, periods.month)
         if stopped:
             raise screening.refusal(_inside(world, submission, screening))
-        filtered = screening.leave()
+        filtered = await self._masked(screening, world.filters, principal, submission)
         if filtered.body is not submission.body:
             submission = replace(submission, body=filtered.body, size=submission.size + filtered.growth)
         who = Dimensions(
@@ -344,6 +352,20 @@ class Exchange:
             grade=stricter(submission.grade, opened.grade),
             size=submission.size + opened.growth,
         )
+
+    async def _masked(
+        self, screening: Screening, filters: Filters, principal: Principal, submission: Submission
+    ) -> Filtered:
+        """What leaves. Of a conversation that has a name, what was masked is kept before it leaves, if it is to come back."""
+        user, conversation = principal.user_id, submission.conversation
+        if conversation is None:
+            return screening.leave()
+        if not filters.restore:
+            return screening.leave(Vault(self._vaults.key(user, conversation)))
+        filtered = screening.leave(await self._vaults.open(user, conversation))
+        if filtered.vault is not None:
+            await self._vaults.save(user, conversation, filtered.vault)
+        return filtered
 
     async def _spelled(self, model: Model, submission: Submission) -> Mapping[Path, str]:
         """What stands in bytes that are no text, where that can be told: in pictures, and in a tokeniser's numbers."""
@@ -383,6 +405,13 @@ class Exchange:
             await self._evidence.record(record)
         except Unavailable:
             log.error("what was found in the answer to %s is not on record", submission.request_id)
+
+    def _unresolved(self, rewriter: Rewriter | None) -> int:
+        """Placeholders nobody knows that stand in an answer as the model wrote them; counted, so that somebody sees it."""
+        found = 0 if rewriter is None else rewriter.unresolved
+        if found:
+            self._metrics.unresolved.inc(found)
+        return found
 
     def _rate_of_day(self, table: FxTable, day: str) -> FxRate:
         """One look-up a day: it is the same for every request of it."""
@@ -515,7 +544,8 @@ class Exchange:
         elif line.left and line.reason == "shutdown":
             await line.finish(refusals.stream_frame(refusals.shutting_down(), plan.submission.request_id))
         else:
-            await line.finish(relay.usage_frame(_told(relay.usage, booking)) + b"data: [DONE]\n\n")
+            unresolved = self._unresolved(rewriter)
+            await line.finish(relay.usage_frame(_told(relay.usage, booking, unresolved)) + b"data: [DONE]\n\n")
 
     async def _pump(self, hold: Hold, stream: Stream, relay: Relay, rewriter: Rewriter | None, line: Line) -> None:
         marked = 0
@@ -629,8 +659,15 @@ class Exchange:
             body = await asyncio.to_thread(rewriter.whole, body) if len(body) > _INLINE_ANSWER else rewriter.whole(body)
             await self._keep_output(plan, option, rewriter)
         cost = format_krw(booking.total)
-        policy, found = plan.filtered.told, plan.filtered.counts
-        receipt = Receipt(cost, booking.quality, option.place.model, hold.attempt, policy=policy, found=found)
+        receipt = Receipt(
+            cost,
+            booking.quality,
+            option.place.model,
+            hold.attempt,
+            policy=plan.filtered.told,
+            found=plan.filtered.counts,
+            unresolved=self._unresolved(rewriter),
+        )
         return Completed(body, receipt)
 
     # -- settle and record ------------------------------------------------------------------------------------------
@@ -865,7 +902,7 @@ def _call(plan: Plan, hold: Hold, option: Option) -> Call:
     return Call(hold.request_id, hold.attempt, deployment.model, body, plan.submission.purpose)
 
 
-def _told(said: Any, booking: Settle) -> dict[str, Any]:
+def _told(said: Any, booking: Settle, unresolved: int = 0) -> dict[str, Any]:
     """The usage a client reads: the provider's where that is what was booked, our own count where it was not."""
     if booking.quality == "exact" and isinstance(said, dict):
         usage = said
@@ -873,7 +910,8 @@ def _told(said: Any, booking: Settle) -> dict[str, Any]:
         sent = sum(line.quantity for line in booking.lines if line.meter in INPUT_METERS)
         got = sum(line.quantity for line in booking.lines if line.meter in OUTPUT_METERS)
         usage = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
-    return {**usage, "cost_krw": format_krw(booking.total), "cost_quality": booking.quality}
+    ours: dict[str, Any] = {"cost_krw": format_krw(booking.total), "cost_quality": booking.quality}
+    return {**usage, **ours, "unresolved_placeholders": unresolved} if unresolved else {**usage, **ours}
 
 
 def _finished(reply: Reply) -> tuple[bytes, dict[str, Any]]:
@@ -919,7 +957,9 @@ async def _embedded(reply: Reply, submission: Submission) -> dict[str, Any]:
 
 def asker(principal: Principal) -> Asker:
     """Whose request it is, as far as the filters look at that."""
-    return Asker(principal.user_id, principal.department_path, principal.grade, principal.key_id)
+    return Asker(
+        principal.user_id, principal.department_path, principal.grade, principal.key_id, principal.department_codes
+    )
 
 
 def _inside(world: World, submission: Submission, screening: Screening) -> list[str]:

@@ -103,12 +103,14 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whose request it is, as far as the rules look at that: `departments` from the own one to the root."""
+    """Whose request it is, as far as the rules look at that: `departments` from the own one to the root by id, `codes` the
+    same by what people call them, as a dictionary's file has them."""
 
     user: str
     departments: tuple[str, ...] = ()
     grade: Grade = "O"
     key: str | None = None
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ class Filters:
         return "block" if self._output == "block" else "mask"
 
     def vault(self, user: str) -> Vault:
-        """For the placeholders of one person's conversations: the same value has the same one in every turn."""
+        """For the placeholders of one person where no conversation is named: the same value has the same one in every turn."""
         return Vault(conversation_key(self._secret, "user", user))
 
     async def _read(self, body: Mapping[str, Any], found: Leaving) -> Reading:
@@ -367,17 +369,24 @@ class Screening:
 
     # -- what becomes of it -------------------------------------------------------------------------------------------
 
-    def leave(self) -> Filtered:
-        """What goes to the places that were admitted: one body for all of them, as strict as the strictest wants it."""
+    def leave(self, vault: Vault | None = None) -> Filtered:
+        """What goes to the places that were admitted: one body for all of them, as strict as the strictest wants it.
+
+        `vault` is what is kept of a conversation that has a name; without one the placeholders are the person's.
+        """
         reading, decision = self._reading, self._decided()
         action = decision.action
         if not decision.findings and not self._withheld:
-            return Filtered(reading.body, action, decision.rule, self.grade)
-        vault = self._filters.vault(self._asker.user)
+            if vault is None or not self._filters.restore or not _mentioned(vault, reading.body):
+                return Filtered(reading.body, action, decision.rule, self.grade)
+            # Nothing was found because it was taken out in an earlier request: an answer may still speak of it.
+            body, growth = _hinted(reading.body)
+            return Filtered(body, action, decision.rule, self.grade, growth=growth, vault=vault)
+        vault = self._filters.vault(self._asker.user) if vault is None else vault
         values = self._values(decision, vault)
         body = replaced(reading.body, values) if values else reading.body
         growth = sum(_bytes(new) - _bytes(at(reading.body, path)) for path, new in values.items())
-        restorable = vault if self._filters.restore and vault.values else None
+        restorable = vault if self._filters.restore and _mentioned(vault, body) else None
         if restorable is not None:
             body, longer = _hinted(body)
             growth += longer
@@ -429,7 +438,9 @@ class Screening:
         """Findings with a JSON pointer for their place. A name a caller made up that is itself a finding reads `*`."""
         return tuple(replace(finding, part=self._pointer(finding.part)) for finding in findings)
 
-    def checked(self, accepts: Grade, destination: Destination) -> tuple[Decision, Mapping[str, Any] | None]:
+    def checked(
+        self, accepts: Grade, destination: Destination, vault: Vault | None = None
+    ) -> tuple[Decision, Mapping[str, Any] | None]:
         """What would become of it at one place, and a body that could go there instead: None where this one could, or none can.
 
         Whoever only asks may take out what would be refused as well; the same text without it is another request.
@@ -438,7 +449,8 @@ class Screening:
         shown = replace(decision, findings=self.shown(decision.findings))
         if decision.action in ("allow", "warn") or not self._may_be_mended(decision, accepts, destination):
             return shown, None
-        values = self._values(decision, self._filters.vault(self._asker.user), _TAKEN_OUT)
+        vault = self._filters.vault(self._asker.user) if vault is None else vault
+        values = self._values(decision, vault, _TAKEN_OUT)
         return shown, replaced(self._reading.body, values)
 
     def _may_be_mended(self, decision: Decision, accepts: Grade, destination: Destination) -> bool:
@@ -504,7 +516,7 @@ class Screening:
                 accepts,
                 destination,
                 findings,
-                self._asker.departments,
+                (*self._asker.departments, *self._asker.codes),
                 self._filters.exemptions(),
                 self._now,
                 self._filters.tightenings(),
@@ -648,6 +660,14 @@ def _hinted(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
         return {**body, "messages": [{**first, "content": f"{first['content']}\n\n{HINT}"}, *messages[1:]]}, longer
     return {**body, "messages": [{"role": "system", "content": HINT}, *messages]}, longer
+
+
+def _mentioned(vault: Vault, body: Mapping[str, Any]) -> bool:
+    """Whether a placeholder of this conversation leaves with the body, however it is spelled: only then can an answer use it."""
+    if not vault.values:
+        return False
+    written = json.dumps(body, ensure_ascii=False).casefold()
+    return any(token[2:-2].rpartition(":")[2] in written for token in vault.values)
 
 
 def _bytes(value: Any) -> int:

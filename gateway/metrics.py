@@ -83,6 +83,11 @@ class Metrics:
         self._refusals = Counter(
             "haechi_refusals_total", "Requests refused, by machine code.", ("code",), registry=self.registry
         )
+        self.unresolved = Counter(
+            "haechi_unresolved_placeholders_total",
+            "Placeholders in answers that stand for no masked value and were left as the model wrote them.",
+            registry=self.registry,
+        )
         self._filtered = Counter(
             "haechi_filtered_total",
             "Requests in which the filters found something, by what became of them and by destination.",

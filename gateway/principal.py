@@ -48,7 +48,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `department_path` holds ids from the own department to the root; `scopes` whose money is spent, sorted.
+    """Who is asking. `department_path` holds ids from the own department to the root, `department_codes` the same departments'
+    codes; `scopes` whose money is spent, sorted.
 
     `pledged` is false while a pledge text is published that this person has not signed. `grade` is the least data grade of
     what they send: the stricter of their departments' defaults and their key's own.
@@ -65,6 +66,7 @@ class Principal:
     scopes: tuple[str, ...]
     pledged: bool
     grade: Grade = "O"
+    department_codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +322,7 @@ def _of_person(  # noqa: PLR0917 – what a person's answer is made of
         scopes=tuple(sorted(scopes)),
         pledged=identity.pledge.fulfilled,
         grade=stricter(identity.grade, grade or "O"),
+        department_codes=identity.codes,
     )
     # Who has yet to sign is looked at each time: what they may do begins the moment they have.
     return _Answer(principal, _unknown, until if principal.pledged else 0)

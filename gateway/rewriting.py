@@ -113,6 +113,12 @@ class Rewriter:
         )
         return strictest_action(*(v.action for v in verdicts)), sum(v.passed for v in verdicts), items
 
+    @property
+    def unresolved(self) -> int:
+        """How many placeholders the model made up, or bent beyond recognition: they are left as it wrote them."""
+        pipes = [pipe for of_choice in self._pipes.values() for pipe in of_choice.values()]
+        return len({token for pipe in pipes if pipe.restorer is not None for token in pipe.restorer.unresolved})
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _verdicts(self) -> list[Verdict]:

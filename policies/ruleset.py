@@ -16,7 +16,8 @@ from policies.decision import Action
 class Dictionary:
     """Words and RE2 expressions a department wants to hear of, such as code names of projects, and what becomes of a hit.
 
-    `department` is a department's id, for it and those below it; empty for everybody. `score` is that of a hit (see `detector`).
+    `department` is a department's code (or id), for it and those below it; empty for everybody. `score` is that of a hit (see
+    `detector`).
     """
 
     name: str

@@ -48,8 +48,8 @@ class Tightening:
 class Subject:
     """`grade` is the stricter of what was declared; `accepts` the highest grade the model may take; `destination` where it runs.
 
-    `findings` is what the detectors saw, `departments` the caller's department ids up to the root, `exemptions` the exceptions
-    that may be in force at `now` (UTC microseconds), `tightenings` where departments are stricter.
+    `findings` is what the detectors saw, `departments` the caller's departments up to the root, by id and by code, `exemptions`
+    the exceptions that may be in force at `now` (UTC microseconds), `tightenings` where departments are stricter.
     """
 
     grade: Grade

@@ -65,6 +65,7 @@ def told(receipt: Receipt) -> list[tuple[bytes, bytes]]:
         (b"x-haechi-cost-quality", receipt.quality.encode()),
         (b"x-haechi-model", receipt.model.encode()),
         *filtered(receipt.policy, receipt.found),
+        *([(b"x-haechi-policy-unresolved", b"%d" % receipt.unresolved)] if receipt.unresolved else ()),
     ]
 
 

@@ -37,7 +37,9 @@ async def once(  # noqa: PLR0917 – who asks what, as it came, and the way back
 ) -> None:
     """Answer it, unless it was answered before."""
     # The same words with another grade or for another purpose are another request.
-    asked = (raw, submission.grade.encode(), submission.purpose.encode(), (submission.project or "").encode())
+    asked = [raw, submission.grade.encode(), submission.purpose.encode(), (submission.project or "").encode()]
+    if submission.conversation is not None:
+        asked.append(submission.conversation.encode())
     key = given[b"idempotency-key"]
     claim = await gate.repeats.claim(principal.user_id, submission.surface, key, asked, submission.request_id)
     if claim.answer is not None:

@@ -54,6 +54,7 @@ async def chat_completions(gate: Gate, scope: Scope, receive: Receive, send: Sen
         grade=headers.grade(given),
         purpose=headers.word(given, "x-haechi-purpose") or "chat",
         project=headers.word(given, "x-haechi-project"),
+        conversation=headers.word(given, "x-haechi-conversation"),
     )
     if b"idempotency-key" in given:
         await once(

@@ -29,7 +29,9 @@ from gateway.filtering import NOTHING
 from gateway.leaving import Path
 from gateway.principal import Authenticator
 from gateway.settings import Destination, Grade
+from gateway.workspace.mask_vault import MaskVaults
 from policies.decision import Decision, stricter
+from policies.masking import Vault
 
 #: Texts of one person that may be read at the same time; a composer asks again only when it was answered.
 _AT_ONCE = 4
@@ -38,9 +40,14 @@ _FIELDS = frozenset({"text", "messages", "model"})
 
 
 def router(
-    authenticator: Authenticator, world: Callable[[], World], enclosures: Enclosures, *, clock: Callable[[], int]
+    authenticator: Authenticator,
+    world: Callable[[], World],
+    enclosures: Enclosures,
+    vaults: MaskVaults,
+    *,
+    clock: Callable[[], int],
 ) -> APIRouter:
-    """The route. `clock` gives UTC microseconds."""
+    """The route. `clock` gives UTC microseconds; `vaults` make the placeholders of a conversation that has a name."""
     routes = APIRouter()
     reading: Counter[str] = Counter()
 
@@ -53,7 +60,9 @@ def router(
         raw = await _body(request, limits.body_bytes)
         body, model, plain = _understood(raw, now)
         accepts, destination = _place(now, model)
-        grade = headers.grade(dict(request.headers.raw))
+        given = dict(request.headers.raw)
+        grade = headers.grade(given)
+        conversation = headers.word(given, "x-haechi-conversation")
         if reading[principal.user_id] >= _AT_ONCE:
             raise TooManyRequests(
                 f"{_AT_ONCE} texts are being checked already; wait for an answer. 앞의 검사가 끝난 뒤에 다시 요청하십시오.",
@@ -72,7 +81,8 @@ def router(
             reading[principal.user_id] -= 1
             if not reading[principal.user_id]:
                 del reading[principal.user_id]
-        decision, masked = screening.checked(accepts, destination)
+        vault = None if conversation is None else Vault(vaults.key(principal.user_id, conversation))
+        decision, masked = screening.checked(accepts, destination, vault)
         if plain:
             decision = replace(decision, findings=tuple(replace(found, part="") for found in decision.findings))
         answer = _said(decision)

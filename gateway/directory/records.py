@@ -78,7 +78,7 @@ class Pledge:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person at one instant. `path` holds department ids from their own to the root.
+    """A person at one instant. `path` holds department ids from their own to the root, `codes` the same departments' codes.
 
     `grade` is the strictest default of the departments on that path.
     """
@@ -89,6 +89,7 @@ class Identity:
     roles: tuple[str, ...]
     pledge: Pledge
     grade: Grade = "O"
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,7 +256,8 @@ def identity(connection: Connection, user_id: str, at: int) -> Identity | None:
         return None
     own = department_of(connection, user_id, at)
     path = path_to_root(connection, own.id, at) if own else ()
-    grades = [one.grade for one in departments_by_id(connection, path).values() if one.grade is not None]
+    above = departments_by_id(connection, path)
+    grades = [one.grade for one in above.values() if one.grade is not None]
     return Identity(
         person=found,
         department=own,
@@ -264,6 +265,7 @@ def identity(connection: Connection, user_id: str, at: int) -> Identity | None:
         roles=roles_of(connection, user_id, at),
         pledge=pledge_of(connection, user_id),
         grade=stricter(*grades),
+        codes=tuple(above[id_].code for id_ in path),
     )
 
 

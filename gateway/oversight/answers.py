@@ -164,7 +164,9 @@ def the_dry_run(connection: Connection, month: str, rules: Actions, now: int) ->
 
     @cache
     def path(department: str) -> tuple[str, ...]:
-        return people.path_to_root(connection, department, now)
+        ids = people.path_to_root(connection, department, now)
+        # By code as well: that is what dictionaries are written with.
+        return (*ids, *(one.code for one in people.departments_by_id(connection, ids).values()))
 
     exemptions = tuple(e.exemption() for e in store.exceptions(connection))
     run = dry_run(connection, month, rules, path=path, exemptions=exemptions)

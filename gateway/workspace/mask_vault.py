@@ -5,8 +5,9 @@
     await vaults.save(user_id, conversation, vault)      before the dispatch; what another request added meanwhile stays
     policies.masking.Restorer(vault)                     … one for the answer's text, one for each tool call's arguments
 
-`conversation` is whatever names it for as long as it lasts: a chat's id; for an API, where the caller sends all of the history
-each time, nothing needs to be kept at all, and `Vault(vaults.key(user_id, conversation))` is enough for one request.
+`conversation` is whatever names it for as long as it lasts: what a program says in `x-haechi-conversation`. A caller that names
+none sends all of the history each time, so that nothing needs to be kept at all; where nothing is put back into answers,
+`Vault(vaults.key(user_id, conversation))` is enough for one request.
 
 A row is found by a keyed hash of owner and conversation and sealed with AES-256-GCM, bound to both: moved to another person it
 opens for nobody. The tokens' own key is derived, not stored. Values are in no log, no error and no representation. Rows expire

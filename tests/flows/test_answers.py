@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from flows.inside import Inside, frames, opened
 from flows.test_filters import PRICES, RRN, configuration, said
@@ -218,3 +219,89 @@ async def test_the_callers_own_value_comes_back_and_another_ones_does_not(
     echo[0].says = f"전화 {token}와 전화 {OTHER}"
     text, _, _ = await read(inside, f"연락처 {PHONE}", stream=stream)
     assert text == f"전화 {PHONE}와 전화 [[전화]]"
+
+
+async def turn(inside: Inside, text: str, conversation: str | None, *, stream: bool = False) -> httpx.Response:
+    headers = {} if conversation is None else {"x-haechi-conversation": conversation}
+    body = {"model": "foreign", "messages": said(("user", text)), "stream": stream}
+    answer = await inside.client.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def sent(echo: tuple[Echo, ScriptedServer]) -> str:
+    return str(echo[0].seen["messages"][-1]["content"])
+
+
+@RESTORE
+@STREAM
+async def test_a_conversation_that_has_a_name_keeps_what_was_masked(
+    inside: Inside, echo: tuple[Echo, ScriptedServer], stream: bool
+) -> None:
+    """A client that has dropped the turn with the value, and sends the placeholder only, has the value back in the answer."""
+    await turn(inside, f"연락처는 {PHONE}", "chat-1")
+    masked = sent(echo)
+    assert PHONE not in masked
+    again = await turn(inside, f"{masked}, 앞에서 말한 번호", "chat-1", stream=stream)
+    assert sent(echo).startswith(masked)
+    assert "그대로" in echo[0].seen["messages"][0]["content"]
+    read = (
+        again.text if not stream else "".join(c["choices"][0]["delta"].get("content") or "" for c in frames(again)[:-1])
+    )
+    assert PHONE in read
+    assert "x-haechi-policy" not in again.headers, "nothing was found in this one"
+    (kept,) = inside.rows("SELECT sealed FROM mask_vault")
+    assert PHONE.encode() not in bytes(kept["sealed"])
+
+
+@RESTORE
+async def test_what_was_masked_in_one_conversation_means_nothing_in_another(
+    inside: Inside, echo: tuple[Echo, ScriptedServer]
+) -> None:
+    await turn(inside, f"연락처는 {PHONE}", "chat-1")
+    masked = sent(echo)
+    for other in ("chat-2", None):
+        answer = await turn(inside, f"{masked} 다시", other)
+        assert PHONE not in answer.text
+        await turn(inside, f"연락처는 {PHONE}", other)
+        assert sent(echo) != masked, "nobody can tell that two conversations are about the same number"
+
+
+@RESTORE
+async def test_a_conversation_that_is_deleted_is_forgotten(inside: Inside, echo: tuple[Echo, ScriptedServer]) -> None:
+    await turn(inside, f"연락처는 {PHONE}", "chat-1")
+    masked = sent(echo)
+    await turn(inside, f"연락처는 {PHONE}", "chat-2")
+    for _ in range(2):
+        assert (await inside.client.delete("/api/conversations/chat-1/masked")).status_code == 204
+    assert len(inside.rows("SELECT 1 FROM mask_vault")) == 1
+    assert PHONE not in (await turn(inside, f"{masked} 다시", "chat-1")).text
+    assert (await inside.client.delete("/api/conversations/%00/masked")).status_code == 400
+
+
+async def test_nothing_is_kept_where_nothing_is_put_back(inside: Inside, echo: tuple[Echo, ScriptedServer]) -> None:
+    """Its placeholders are the conversation's own all the same, and what the check shows is what is sent."""
+    await turn(inside, f"연락처는 {PHONE}", "chat-1")
+    first = sent(echo)
+    await turn(inside, f"연락처는 {PHONE}", "chat-2")
+    assert sent(echo) != first
+    assert inside.rows("SELECT 1 FROM mask_vault") == []
+    shown = await inside.client.post(
+        "/api/policies/check", json={"text": f"연락처는 {PHONE}"}, headers={"x-haechi-conversation": "chat-1"}
+    )
+    assert shown.json()["masked"] == first
+
+
+@RESTORE
+async def test_a_placeholder_nobody_knows_is_told(inside: Inside, echo: tuple[Echo, ScriptedServer]) -> None:
+    """A model that makes one up leaves it standing in the answer; the caller, and whoever watches, is told how many."""
+    echo[0].says = "번호는 [[전화:zzzz]], [[전화:zzzz]], 계좌는 [[계좌:yyyy]]"
+    whole = await turn(inside, f"연락처는 {PHONE}", None)
+    assert whole.headers["x-haechi-policy-unresolved"] == "2"
+    assert "[[전화:zzzz]]" in whole.json()["choices"][0]["message"]["content"]
+    body = {"model": "foreign", "messages": said(("user", f"연락처는 {PHONE}")), "stream": True}
+    streamed = await inside.post("/v1/chat/completions", **body, stream_options={"include_usage": True})
+    assert frames(streamed)[-1]["usage"]["unresolved_placeholders"] == 2
+    assert "haechi_unresolved_placeholders_total 4.0" in (await inside.client.get("/metrics")).text
+    echo[0].says = "없음"
+    assert "x-haechi-policy-unresolved" not in (await turn(inside, f"연락처는 {PHONE}", None)).headers

@@ -71,7 +71,7 @@ def dry_run(
     path: Callable[[str], tuple[str, ...]],
     exemptions: tuple[Exemption, ...] = (),
 ) -> DryRun:
-    """`path` gives a department's ids up to its root; of `exemptions` those count that were in force at the time."""
+    """`path` gives a department and those above it, by id and by code; of `exemptions` those count that were in force then."""
     was: Counter[Action] = Counter()
     would: Counter[Action] = Counter()
     newly_stopped = newly_passed = 0
