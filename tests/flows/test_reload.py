@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -181,21 +182,42 @@ def test_a_good_file_is_taken_whole(place: Town, running: Gateway) -> None:
     place.books_agree()
 
 
+DICTIONARY = """\
+dictionaries:
+  - {name: ours, department: CITY, words: [한빛 계획], action: block}
+  - {name: theirs, department: ELSEWHERE, words: [가온 지구], action: block}
+"""
+
+
 def test_rules_are_taken_whole_or_not_at_all(place: Town, running: Gateway) -> None:
-    """A pack of the site's own takes effect with SIGHUP; one with a fault in one line of one file changes nothing."""
+    """A pack of the site's own takes effect with SIGHUP; one with a fault in one line of one file changes nothing. A
+    dictionary names its department as people do, by its code."""
     folder = place.folder / "packs" / "site"
     folder.mkdir(parents=True)
+    before = dict(place.settings)
     good = "marks:\n  - {variant: eyes, grade: C, triggers: [시장전용], words: [시장전용]}\n"
     (folder / "marks.yaml").write_text(good)
+    (folder / "dictionaries.yaml").write_text(DICTIONARY)
     text = "시장전용\n\n보고 내용"
     assert running.chat(text, model="abroad", max_tokens=5).status == 200
     place.settings["policies"] = {"pack": "site"}
     place.write_config()
-    hang_up(running, "configuration reloaded")
-    assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
-    (folder / "keywords.yaml").write_text("topics:\n  - {id: health, wrods: [해치병]}\n")
-    (folder / "marks.yaml").write_text(good.replace("시장전용", "구청장전용"))
-    logged = hang_up(running, "the old one stays")
-    assert "keywords.yaml:2" in logged
-    assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
-    assert running.chat(text.replace("시장", "구청장"), model="abroad", max_tokens=5).status == 200
+    try:
+        hang_up(running, "configuration reloaded")
+        assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
+        assert running.chat("한빛 계획을 요약", model="abroad", max_tokens=5).error["code"] == "policy_blocked"
+        assert running.chat("가온 지구를 요약", model="abroad", max_tokens=5).status == 200, "another department's"
+        (folder / "keywords.yaml").write_text("topics:\n  - {id: health, wrods: [해치병]}\n")
+        (folder / "marks.yaml").write_text(good.replace("시장전용", "구청장전용"))
+        logged = hang_up(running, "the old one stays")
+        assert "keywords.yaml:2" in logged
+        assert running.chat(text, model="abroad", max_tokens=5).error["code"] == "policy_blocked"
+        assert running.chat(text.replace("시장", "구청장"), model="abroad", max_tokens=5).status == 200
+    finally:
+        # What comes after this test in whatever order finds the gateway as it was.
+        place.settings.clear()
+        place.settings.update(before)
+        place.write_config()
+        shutil.rmtree(folder)
+        hang_up(running, "configuration reloaded")
+    assert running.chat(text, model="abroad", max_tokens=5).status == 200
