@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,9 @@ _MAX_ERROR = 64 << 10
 # Above this many bytes proving an answer to be JSON takes long enough for other requests to notice.
 _INLINE_CHECK = 256 << 10
 
+# A double holds every number of so many digits.
+_MOST_DIGITS = 300
+
 # Words only: whatever could be a key or a piece of a prompt has other characters.
 _CODE = re.compile(r"[a-z][a-z_]{0,63}")
 
@@ -47,23 +51,30 @@ def proved(payload: bytes) -> bytes:
     """The payload, if it is one JSON object in UTF-8; raises ValueError, whose text says what it is instead.
 
     Upstreams that cut an emoji between two deltas send half a surrogate pair, which strict JSON readers refuse. One odd
-    character is no reason to break an answer someone pays for: it becomes a question mark.
+    character is no reason to break an answer someone pays for: it becomes a question mark. Nor is a number that is none.
     """
     try:
         _check_object(payload)
     except (msgspec.DecodeError, RecursionError):
-        return _without_lone_surrogates(payload)
+        return _readable(payload)
     if not payload.isascii():
         try:
             payload.decode()
         except UnicodeDecodeError:
             raise ValueError("not UTF-8") from None
+    if b'"usage"' in payload and b'"usage":null' not in payload:
+        # The walk lets numbers pass that no double holds; where money is stated they are looked at.
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return _readable(payload)
     return payload
 
 
-def _without_lone_surrogates(payload: bytes) -> bytes:
+def _readable(payload: bytes) -> bytes:
+    """The same, as strict readers take it."""
     try:
-        value = json.loads(payload)
+        value = json.loads(payload, parse_float=_number, parse_int=_whole, parse_constant=str)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -71,12 +82,22 @@ def _without_lone_surrogates(payload: bytes) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def _number(text: str) -> float | str:
+    """A number no reader of JSON takes, such as NaN or 1e400, stays in the vendor's own words: then it counts as no number."""
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) <= _MOST_DIGITS else text
+
+
 def json_object(payload: bytes) -> dict[str, Any]:
     """As `proved`, parsed."""
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
-        value = orjson.loads(_without_lone_surrogates(payload))
+        value = orjson.loads(_readable(payload))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
