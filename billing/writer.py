@@ -34,7 +34,7 @@ GROUP = 128
 
 #: A group of so many says that several requests are at work; the next one then gathers for this long, which makes one
 #: transaction of two. Measured in turns: a tenth less CPU per request. An idle server never waits.
-BUSY = 6
+BUSY = 3
 LINGER_SECONDS = 0.001
 
 _RETRY_SECONDS = 0.5
