@@ -15,9 +15,10 @@ Names that are hidden already (김○○, 홍*동) are nobody's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from policies.candidates import Number
 from policies.detector import Match
 from policies.detectors._columns import aligned, cells
 from policies.pack import Names, every_word, shipped
@@ -236,8 +237,9 @@ class PersonName:
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
         begins: dict[int, int] = {}
-        for word in page.words(_LABEL):
-            begins[word.end] = min(word.start, begins.get(word.end, word.start))
+        for begin, close in page.words(_LABEL):
+            if begin < begins.get(close, close):
+                begins[close] = begin
         for word in page.labels(_LABEL):
             start = begins[word.end]  # 피고인 ends with 고인
             if start and text[start - 1].isascii() and text[start - 1].isalnum():
@@ -327,13 +329,12 @@ class PersonName:
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
+        wanted = page.present(_IDENTIFIERS)
         for chain in page.chains:
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     self._around(text, place.start(), place.end(), found)
-            if page.after(_BANK, chain.end, 8) is not None or any(
-                page.before(role, chain.start, 12) is not None for role in _IDENTIFIERS
-            ):
+            if _announced(page, chain, wanted):
                 self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
@@ -512,6 +513,16 @@ class PersonName:
                 name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings
             )
         return size == 2 and name[0] in self._usual and name[1] in self._last and name not in self._beginnings
+
+
+def _announced(page: Page, number: Number, roles: Sequence[str]) -> bool:
+    """Whether a word of one of these roles stands before a number, or a bank right behind it: then it is somebody's."""
+    if page.after(_BANK, number.end, 8) is not None:
+        return True
+    for role in roles:  # noqa: SIM110 – a page of numbers comes by here, and a generator for each costs as much as the search
+        if page.before(role, number.start, 12) is not None:
+            return True
+    return False
 
 
 detector: Final = PersonName(shipped().names)
