@@ -8,7 +8,7 @@ The walk ends after a few groups, so the time is linear in the text, also for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
@@ -73,8 +73,8 @@ class _Node:
 
 _DIGITS: Final = "0123456789"
 
-#: Groups from, groups to, the shape they make, and the first digits that are wanted.
-Window: TypeAlias = tuple[int, int, tuple[int, ...], frozenset[str]]
+#: First digit → how many groups make a shape that is wanted with it, and that shape.
+Windows: TypeAlias = Mapping[str, Sequence[tuple[int, tuple[int, ...]]]]
 #: How many kinds of chains are remembered, and of how many groups at most.
 _KEPT: Final = 1024
 _KEPT_GROUPS: Final = 16
@@ -83,10 +83,12 @@ _KEPT_GROUPS: Final = 16
 class Shapes:
     """All shapes anybody wants, as a tree by the length of one group after the other."""
 
-    __slots__ = ("_known", "root")
+    __slots__ = ("_begun", "_deepest", "_known", "root")
 
     def __init__(self, shapes: Iterable[tuple[int, ...] | Shape]) -> None:
-        self._known: dict[tuple[int, ...], tuple[Window, ...]] = {}
+        self._known: dict[tuple[int, ...], Sequence[tuple[int, Windows]]] = {}
+        self._begun: dict[tuple[int, ...], Windows] = {}
+        self._deepest = 1
         self.root = _Node()
         for wanted in shapes:
             groups, first = wanted if isinstance(wanted, Shape) else (wanted, _DIGITS)
@@ -95,28 +97,37 @@ class Shapes:
                 node = node.below.setdefault(length, _Node())
             node.shape = groups
             node.first |= frozenset(first)
+            self._deepest = max(self._deepest, len(groups))
 
-    def windows(self, lengths: tuple[int, ...]) -> tuple[Window, ...]:
-        """Which groups of a chain make a wanted shape. Pages repeat a few kinds of chains, so the answers are kept."""
+    def windows(self, lengths: tuple[int, ...]) -> Sequence[tuple[int, Windows]]:
+        """Which groups of a chain begin a wanted shape. Pages repeat a few kinds of chains, so the answers are kept."""
         known = self._known.get(lengths)
         if known is None:
-            known = tuple(self._walk(lengths))
+            deepest = self._deepest
+            found = ((first, self._from(lengths[first : first + deepest])) for first in range(len(lengths)))
+            known = [(first, windows) for first, windows in found if windows]
             if len(self._known) < _KEPT and len(lengths) <= _KEPT_GROUPS:
                 self._known[lengths] = known
         return known
 
-    def _walk(self, lengths: tuple[int, ...]) -> Iterator[Window]:
-        count = len(lengths)
-        for first in range(count):
-            node = self.root.below.get(lengths[first])
-            last = first + 1
-            while node is not None:
-                if node.shape is not None:
-                    yield first, last, node.shape, node.first
-                if last == count:
+    def _from(self, lengths: tuple[int, ...]) -> Windows:
+        """The shapes that begin with the first of these groups."""
+        known = self._begun.get(lengths)
+        if known is None:
+            wanted: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+            below = self.root.below
+            for count, length in enumerate(lengths, 1):
+                node = below.get(length)
+                if node is None:
                     break
-                node = node.below.get(lengths[last])
-                last += 1
+                if node.shape is not None:
+                    for digit in node.first:
+                        wanted.setdefault(digit, []).append((count, node.shape))
+                below = node.below
+            known = {digit: tuple(ends) for digit, ends in wanted.items()}
+            if len(self._begun) < _KEPT:
+                self._begun[lengths] = known
+        return known
 
 
 class Numbers:
@@ -150,21 +161,20 @@ class Numbers:
         by_shape = self.by_shape
         count = len(groups)
         places: list[int] | None = None
-        for first, last, shape, wanted in shapes.windows(lengths):
-            if groups[first][0] not in wanted:
-                continue
-            if last - first == count:
-                window = chain
-            else:
-                if places is None:
-                    places = list(accumulate(map(len, pieces), initial=start))
-                place = places[2 * first + 1]
-                inside = raw[place - start : places[2 * last] - start]
-                window = _number((place, place + len(inside), inside, "".join(groups[first:last]), shape))
-            if shape in by_shape:
-                by_shape[shape].append(window)
-            else:
-                by_shape[shape] = [window]
+        for first, windows in shapes.windows(lengths):
+            for size, shape in windows.get(groups[first][0], ()):
+                if size == count:
+                    window = chain
+                else:
+                    if places is None:
+                        places = list(accumulate(map(len, pieces), initial=start))
+                    place, end = places[2 * first + 1], places[2 * (first + size)]
+                    digits = "".join(groups[first : first + size])
+                    window = _number((place, end, raw[place - start : end - start], digits, shape))
+                if shape in by_shape:
+                    by_shape[shape].append(window)
+                else:
+                    by_shape[shape] = [window]
 
     def of(self, shapes: Iterable[tuple[int, ...] | Shape]) -> list[Number]:
         found: list[Number] = []

@@ -38,6 +38,9 @@ BORN: Final = (
     "일출생",
     "일 출생",
     ") 생",
+    ".출생",
+    ". 출생",
+    *(f"{digit} 출생" for digit in range(10)),
 )
 
 _DATE: Final = re.compile(
@@ -48,15 +51,20 @@ _DATE: Final = re.compile(
     r")(?![0-9])"
 )
 #: From a label to its date there is no other number and no end of the line.
-_LEAD: Final = re.compile(r"[^0-9\n]{0,20}+(?:\n[^0-9\n]{0,4}+)?")
+_LEAD: Final = re.compile(r"[^0-9\n]{0,20}+(?:[68] ?자리[^0-9\n]{0,6}+)?(?:\n[^0-9\n]{0,4}+)?")
 #: The date of an example or of another sentence.
 _ELSEWHERE: Final = re.compile(r"예[:)]|예시|형식|[다요]\. |[을를] ")
 #: Between a name and a mobile number, as lists of people have it: 김서준 / 1985.10.27 / 010-….
 _LISTED: Final = re.compile(
     r"[가-힣]{2,4}[ ]?[/,|(;\t][ ]?(?P<date>[0-9][0-9 ./\-년월일]{5,13}?)[ ]?[/,|);\t][ ]?\(?\Z"
 )
+#: … or before somebody's sex: 김서준, 850312, 남.
+_SEX: Final = "birthdate:sex"
+SEXES: Final = tuple(f"{mark}{blank}{sex}" for mark in ",/|\t" for blank in ("", " ") for sex in "남여")
 _MOBILES: Final = tuple(Shape(groups, "0") for groups in ((3, 4, 4), (11,), (3, 3, 4)))
-_SUFFIX: Final = re.compile(r"\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계)")
+_SUFFIX: Final = re.compile(
+    r"\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계|아|률|신고| 신고|통계| 통계|등록| 등록|지)"
+)
 
 #: The characters a row of a list needs at least, and at most, before its mobile number.
 _CLOSEST: Final = 9
@@ -70,6 +78,9 @@ EXAMPLES: Final = (
     ("생년월일 19850312", "19850312"),
     ("홍길동(1985. 3. 12.생)", "1985. 3. 12"),
     ("김철수 85.03.12생", "85.03.12"),
+    ("1999.1.15. 출생", "1999.1.15"),
+    ("노우진, 950420, 남", "950420"),
+    ("생년월일(6자리) 420118", "420118"),
     ("주은정 / 1985.10.27 / 010-8394-5980", "1985.10.27"),
     ("1985년 3월 12일생 남성", "1985년 3월 12일"),
     ("이름,생년월일\n홍길동,1985-03-12", "1985-03-12"),
@@ -84,6 +95,8 @@ NEAR_MISSES: Final = (
     "생년월일 2030.01.01",
     "출생아 수는 2024년 기준",
     "2025년 3월 12일 생산",
+    "2025.3.12. 출생신고 접수",
+    "동대문, 250312, 여러 곳",
     "생년월일 확인 후 19850230 처리",
 )
 
@@ -92,7 +105,7 @@ NEAR_MISSES: Final = (
 class Birthdate:
     name: str = "birthdate"
     kind: str = KIND
-    words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS, _BORN: BORN})
+    words: dict[str, tuple[str, ...]] = field(default_factory=lambda: {KIND: LABELS, _BORN: BORN, _SEX: SEXES})
     shapes: tuple[Shape, ...] = _MOBILES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
@@ -101,6 +114,15 @@ class Birthdate:
             if number.start > _CLOSEST and page.text[number.start - 1] in _MARKS and number.digits[1] == "1":
                 listed_date = self._listed(page, number.start)
                 if listed_date is not None:
+                    seen.add(listed_date.start)
+                    yield listed_date
+        if page.has(_SEX):
+            for word in page.words(_SEX):
+                after = page.text[word.end : word.end + 1]
+                listed_date = (
+                    self._listed(page, word.start + 1) if not "가" <= after <= "힣" or after in "자성" else None
+                )
+                if listed_date is not None and listed_date.start not in seen:
                     seen.add(listed_date.start)
                     yield listed_date
         if not (page.has(KIND) or page.has(_BORN)):
