@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from policies import scoring
 from policies.candidates import Shape
 from policies.detector import Match
+from policies.detectors._columns import aligned
 from policies.page import Page, listed
 
 KIND: Final = "BIRTHDATE"
@@ -40,6 +41,8 @@ BORN: Final = (
     ") 생",
     ".출생",
     ". 출생",
+    "에 태어",
+    "일 태어",
     *(f"{digit} 출생" for digit in range(10)),
 )
 
@@ -63,12 +66,15 @@ _SEX: Final = "birthdate:sex"
 SEXES: Final = tuple(f"{mark}{blank}{sex}" for mark in ",/|\t" for blank in ("", " ") for sex in "남여")
 _MOBILES: Final = tuple(Shape(groups, "0") for groups in ((3, 4, 4), (11,), (3, 3, 4)))
 _SUFFIX: Final = re.compile(
-    r"\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계|아|률|신고| 신고|통계| 통계|등록| 등록|지)"
+    r"에? ?태어난?|\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계|아|률|신고| 신고|통계| 통계|등록| 등록|지)"
 )
 
 #: The characters a row of a list needs at least, and at most, before its mobile number.
 _CLOSEST: Final = 9
 _ROW: Final = 28
+#: Between a date and its mobile number stand four marks at most; before these, what a date ends with.
+_MARKED: Final = 5
+_DATE_ENDS: Final = frozenset("0123456789.-년월일")
 _MARKS: Final = frozenset(" /,|;\t(")
 
 EXAMPLES: Final = (
@@ -80,6 +86,8 @@ EXAMPLES: Final = (
     ("김철수 85.03.12생", "85.03.12"),
     ("1999.1.15. 출생", "1999.1.15"),
     ("노우진, 950420, 남", "950420"),
+    ("1960년 11월 29일에 태어난 분", "1960년 11월 29일"),
+    ("성명  생년월일    연락처\n김서준  1981-09-26  없음", "1981-09-26"),
     ("생년월일(6자리) 420118", "420118"),
     ("주은정 / 1985.10.27 / 010-8394-5980", "1985.10.27"),
     ("1985년 3월 12일생 남성", "1985년 3월 12일"),
@@ -117,16 +125,14 @@ class Birthdate:
                     seen.add(listed_date.start)
                     yield listed_date
         if page.has(_SEX):
-            for word in page.words(_SEX):
-                after = page.text[word.end : word.end + 1]
-                listed_date = (
-                    self._listed(page, word.start + 1) if not "가" <= after <= "힣" or after in "자성" else None
-                )
-                if listed_date is not None and listed_date.start not in seen:
-                    seen.add(listed_date.start)
-                    yield listed_date
-        if not (page.has(KIND) or page.has(_BORN)):
-            return
+            for match in self._before_sex(page):
+                if match.start not in seen:
+                    seen.add(match.start)
+                    yield match
+        if page.has(KIND) or page.has(_BORN):
+            yield from self._announced(page, seen)
+
+    def _announced(self, page: Page, seen: set[int]) -> Iterator[Match]:
         for word in page.labels(KIND):
             lead = _LEAD.match(page.text, word.end)
             found = _DATE.match(page.text, lead.end()) if lead is not None else None
@@ -137,6 +143,11 @@ class Birthdate:
                     continue
                 seen.add(found.start())
                 yield scoring.match(KIND, found.start(), found.end(), 0.2, "birthdate", label="label")
+        for start, end in aligned(page, KIND):
+            cell = _DATE.fullmatch(page.text, start, end)
+            if cell is not None and start not in seen and _real(cell, page.today):
+                seen.add(start)
+                yield scoring.match(KIND, start, end, 0.2, "birthdate", label="column")
         for found in _DATE.finditer(page.text):
             if found.start() in seen:
                 continue
@@ -145,7 +156,17 @@ class Birthdate:
                 why = "label" if born else "column"
                 yield scoring.match(KIND, found.start(), found.end(), 0.2, "birthdate", label=why)
 
+    def _before_sex(self, page: Page) -> Iterator[Match]:
+        for word in page.words(_SEX):
+            after = page.text[word.end : word.end + 1]
+            found = None if "가" <= after <= "힣" and after not in "자성" else self._listed(page, word.start + 1)
+            if found is not None:
+                yield found
+
     def _listed(self, page: Page, mobile: int) -> Match | None:
+        before = page.text[max(mobile - _MARKED, 0) : mobile].rstrip(" /,|;\t()")
+        if before and before[-1] not in _DATE_ENDS:
+            return None
         row = _LISTED.search(page.text, max(mobile - _ROW, 0), mobile)
         if row is None:
             return None

@@ -52,17 +52,21 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가|인)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}(?:[-*○●] ?|[0-9]{1,2}[.)] ?)?))?(?P<blank>,?[ ]{0,3})"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}(?:[-*○●▲△] ?|[0-9]{1,2}[.)] ?)?))?"
+    r"(?P<blank>,?[ ]{0,3})"
     r"[\"'\[(*【]{0,3}"
 )
 #: A name right behind its label, where the label is no part of longer words.
 _GLUED: Final = re.compile(r"[가-힣]{3}(?![가-힣])")
 _GLUABLE: Final = ("성명", "이름", "성함", "예금주", "신청인", "민원인", "보호자", "대표자", "세대주")
 #: From a word for somebody, or the number of a flat, to a name and nothing else.
-_SIGNED: Final = re.compile(
-    r"(?:[자인주생원사관람분모부][)\]]? ?[:=] ?|[0-9]호\)? ?[/,(] ?)(?=[가-힣]{3}(?:[^가-힣]|$))"
+_SIGNED: Final = re.compile(r"[:=/,(] ?(?=[가-힣]{3}(?:[^가-힣]|$))")
+_SIGNER: Final = re.compile(r"(?:[자인주생원사관람분모부][)\]]? ?[:=]|[0-9]호\)? ?[/,(])\Z")
+_STAMPED: Final = re.compile(
+    r"(?:^|\n)\[?(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}[T ])?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\]? (?P<name>[가-힣]{3}) ?:"
 )
 _TURN: Final = re.compile(r"(?:^|\n)(?P<name>[가-힣]{3}) ?: ?(?=\S)")
+_BREATH: Final = re.compile(r"(?<![가-힣])(?P<name>[가-힣]{3}) ?[,/-] ?\Z")
 #: Who wrote a line of a chat: [김서준] [오후 3:12], 오후 3:12, 김서준 :, 김서준  오전 10:03.
 _SPEAKER: Final = re.compile(
     r"\[(?P<a>[가-힣]{2,4})\] \[(?:오전|오후) ?[0-9]"
@@ -71,9 +75,13 @@ _SPEAKER: Final = re.compile(
     r"|(?:^|(?<=\n))(?P<d>[가-힣]{3,4}) {1,3}[\[(]?(?:오전|오후) ?[0-9]{1,2}:[0-9]{2}"
     r"|\[(?:카카오톡|카톡|문자|메신저|알림톡|네이트온|Web발신)\] ?(?P<e>[가-힣]{3,4}) ?:"
 )
-_ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?|\n ?(?:[-*○●] ?|[0-9]{1,2}[.)] ?)")
+#: 10:03 김서준: and the like; begins with a letter that is rare, so that the search is one for it.
+_CLOCK: Final = re.compile(r":[0-9]{2}\]? [가-힣]{3,4} ?:")
+_ALSO: Final = re.compile(r" ?(?:[,/&▲△;-]|및|와|과) ?|\n ?(?:[-*○●] ?|[0-9]{1,2}[.)] ?)")
 _SPACED: Final = re.compile(
-    r"[가-힣](?P<mark>[.\-_*/])[가-힣](?P=mark)[가-힣](?![가-힣])|(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
+    r"[가-힣](?P<mark>[.\-_*/])[가-힣](?P=mark)[가-힣](?![가-힣])"
+    r"|(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])"
+    r"|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
 )
 _ABOUT: Final = re.compile(
     r" ?[(\[,/] ?(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}"
@@ -151,6 +159,10 @@ EXAMPLES: Final = (
     ("합격자\n- 변명수\n- 공상훈", ["변명수", "공상훈"]),
     ("민가영: 내일 회의 몇 시죠?\n고수아: 3시입니다", ["민가영", "고수아"]),
     ("성명: 박-지-민", "박-지-민"),
+    ("함예린, 유병철 부부", ["함예린", "유병철"]),
+    ("2025-03-12 14:22:31 김미경: 확인했습니다", "김미경"),
+    ("◇ 승진 ▲ 채도현 ▲ 한세린", ["채도현", "한세린"]),
+    ('"이미경" 명의의 토지대장', "이미경"),
     ("노우진, 950420, 남", "노우진"),
     ("name,passport_no\nKIM MINSU,M123A4567", "KIM MINSU"),
     ("Dear Ms. Park Soyeon,", "Park Soyeon"),
@@ -260,6 +272,8 @@ class PersonName:
             self._speakers(page, found)
         self._signed(page, found)
         if found:
+            self._before(page.text, found)
+        if found:
             self._again(page, found)
         if page.has(_TITLE):
             self._titled(page, found)
@@ -309,9 +323,8 @@ class PersonName:
             if start in found:
                 continue
             latin = end - start > 5 and _LATIN_NAME.fullmatch(page.text, start, end) is not None
-            if latin and self._is_latin(page.text[start:end]):
-                found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
-            elif end - start <= 7 and self._name(page.text, start, sure=True) == end:
+            hangul = end - start <= 7 and self._name(page.text, start, sure=True) == end
+            if hangul or (latin and self._is_latin(page.text[start:end])):
                 found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
         for start, end in aligned(page, _LABEL):
             if end - start <= 4 and start not in found and self._name(page.text, start, sure=True) == end:
@@ -323,6 +336,8 @@ class PersonName:
         for word in page.words(_HONORIFIC):
             end = word.start
             if end and text[end - 1] == " ":
+                end -= 1
+            if end > 3 and text[end - 1] in "\"'”’":
                 end -= 1
             if end < 3 or not "가" <= text[end - 1] <= "힣":
                 continue
@@ -410,6 +425,8 @@ class PersonName:
         stop = text.find("\n", end, end + _REACH)
         right = min(len(text), end + _REACH) if stop < 0 else stop
         for begin, limit in ((left, start), (end, right)):
+            if limit - begin < 3:
+                continue
             for token in _TOKEN.finditer(text, begin, limit):
                 at = token.start()
                 if at in found or text[at] not in self._starts:
@@ -456,15 +473,32 @@ class PersonName:
             if parts[0] in self._romanised or parts[-1] in self._romanised:
                 found.setdefault(name.start(), Match(KIND, *name.span("name"), _CALLED, "person:latin", ("honorific",)))
 
+    def _before(self, text: str, found: dict[int, Match]) -> None:
+        """김서준, 이서아 부부: who is named in one breath with somebody found."""
+        for first in list(found):
+            at = first
+            while (other := _BREATH.search(text, max(0, at - 6), at)) is not None:
+                at = other.start("name")
+                if at in found or not self._is_name(other["name"], sure=False):
+                    break
+                found[at] = Match(KIND, at, other.end("name"), _BESIDE, "person:beside", ("neighbour",))
+
     def _signed(self, page: Page, found: dict[int, Match]) -> None:
-        """수상자: 김서준: whatever the word, when it ends as words for people do; and turns of a talk (김서준: … over 이서아: …)."""
+        """수상자: 김서준, whatever the word, when it ends as words for people do; and turns of a talk."""
         text = page.text
         if ":" not in text and "호" not in text:
             return
         for place in _SIGNED.finditer(text):
-            start = place.end()
-            if start not in found and self._is_name(text[start : start + 3], sure=False):
+            start, mark = place.end(), place.start()
+            if start in found or _SIGNER.search(text, max(0, mark - 4), mark + 1) is None:
+                continue
+            if self._is_name(text[start : start + 3], sure=False):
                 found[start] = Match(KIND, start, start + 3, _BESIDE, "person:signed", ("label",))
+        for turn in _STAMPED.finditer(text):
+            if self._is_name(turn["name"], sure=False):
+                found.setdefault(
+                    turn.start("name"), Match(KIND, *turn.span("name"), _BESIDE, "person:speaker", ("neighbour",))
+                )
         turns = [
             turn.span("name")
             for turn in _TURN.finditer(text)
@@ -475,7 +509,10 @@ class PersonName:
                 found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:speaker", ("neighbour",)))
 
     def _speakers(self, page: Page, found: dict[int, Match]) -> None:
-        for speaker in _SPEAKER.finditer(page.text):
+        text = page.text
+        if "오전" not in text and "오후" not in text and "[" not in text and _CLOCK.search(text) is None:
+            return
+        for speaker in _SPEAKER.finditer(text):
             group = speaker.lastgroup or "a"
             start, end = speaker.span(group)
             if self._is_name(page.text[start:end], sure=group == "a"):
