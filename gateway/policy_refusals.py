@@ -1,5 +1,6 @@
 """What a person reads when the filters stop a request: what kind of text, where, what to do, that nothing left and nothing was
-charged. English first, Korean after. Never the text itself, and no rule's inner name: who was stopped cannot tune a rule.
+charged. Korean first, English after: programs show the message as it is. Never the text itself, and no rule's inner name: who
+was stopped cannot tune a rule.
 """
 
 from __future__ import annotations
@@ -97,15 +98,15 @@ def stopped(
     if alternatives:
         english += f" A model inside may have it as it is: {', '.join(alternatives)}."
         korean += f" 내부 모델에는 그대로 보낼 수 있습니다: {', '.join(alternatives)}."
-    return PolicyBlocked(f"{english} {_NOTHING_LEFT.en} {korean} {_NOTHING_LEFT.ko}", details=details)
+    return PolicyBlocked(f"{korean} {_NOTHING_LEFT.ko} {english} {_NOTHING_LEFT.en}", details=details)
 
 
 def filter_failed(rule: str) -> PolicyBlocked:
     """The filters could not finish: what nobody has read does not leave."""
     return PolicyBlocked(
-        "The filters could not finish reading this request, so it was not sent. Try again; if it happens again, tell your "
-        f"administrator. {_NOTHING_LEFT.en} 필터가 요청을 끝까지 검사하지 못하여 보내지 않았습니다. 다시 시도하고, 되풀이되면 "
-        f"관리자에게 알리십시오. {_NOTHING_LEFT.ko}",
+        "필터가 요청을 끝까지 검사하지 못하여 보내지 않았습니다. 다시 시도하고, 되풀이되면 관리자에게 알리십시오. "
+        f"{_NOTHING_LEFT.ko} The filters could not finish reading this request, so it was not sent. Try again; if it happens "
+        f"again, tell your administrator. {_NOTHING_LEFT.en}",
         details={"findings": [], "rule": rule},
     )
 
@@ -121,11 +122,11 @@ def name(kind: str) -> Label:
 
 def _of_grade(grade: Grade, alternatives: Sequence[str]) -> str:
     if grade == "C":
-        return f"{_NOWHERE.en} {_NOTHING_LEFT.en} {_NOWHERE.ko} {_NOTHING_LEFT.ko}"
+        return f"{_NOWHERE.ko} {_NOTHING_LEFT.ko} {_NOWHERE.en} {_NOTHING_LEFT.en}"
     models = f" ({', '.join(alternatives)})" if alternatives else ""
     return (
-        f"Text of grade {grade} may not go to this model. Choose a model inside{models}. {_NOTHING_LEFT.en} "
-        f"{grade}등급 자료는 이 모델로 보낼 수 없습니다. 내부 모델을 고르십시오{models}. {_NOTHING_LEFT.ko}"
+        f"{grade}등급 자료는 이 모델로 보낼 수 없습니다. 내부 모델을 고르십시오{models}. {_NOTHING_LEFT.ko} "
+        f"Text of grade {grade} may not go to this model. Choose a model inside{models}. {_NOTHING_LEFT.en}"
     )
 
 

@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from policies.normalise import View, ViewKind, folded
+from policies.normalise import View, ViewKind
 from policies.spoken import spoken
 
 #: Up to here a text is rewritten whole; of a longer one, this much is kept around each rewriting for labels and values.
@@ -62,7 +62,7 @@ class _Change(NamedTuple):
 
 def alternatives(view: View) -> Iterator[View]:
     """Each reading that differs from `view`; none for almost every text."""
-    spelled = _spelled(view.text, foreign=not view.is_plain)
+    spelled = _spelled(view)
     if spelled:
         yield _rewrite(view, spelled, "spelled")
     decoded = _decoded(view.text)
@@ -88,7 +88,7 @@ _STROKES: Final = ("ㅡ", "一", "%2", "&nbsp;", "&#45;", "\\u002")
 _STARRED: Final = re.compile(r"01[016789]([,*:=#+])[0-9]{3,4}(\1)[0-9]{4}(?![0-9])")
 _LOOKS: Final = "".join(_LIKE)
 _LOOK: Final = re.compile(f"[{_LOOKS}]")
-_LOOK_HINT: Final = re.compile(rf"[{_LOOKS}](?:[\-.]?[0-9]|(?<=[0-9].)|(?<=[0-9][\-.].))")
+_LOOK_HINT: Final = re.compile(rf"[0-9](?:[\-.]?[{_LOOKS}]|(?<=[{_LOOKS}].)|(?<=[{_LOOKS}][\-.].))")
 #: The stroke of a 1, but not the line of a table: inside a group, and a hyphen after it.
 _BAR: Final = re.compile(r"(?<![0-9|\-])[0-9]{1,6}(\|)[0-9]{0,6}-[0-9]")
 _RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}")
@@ -123,15 +123,16 @@ _MIXED: Final = re.compile(
 _FOREIGN: Final = re.compile(r"[Ͱ-Ͽ\u0400-\u052f\u0531-\u058f]")
 
 
-def _spelled(text: str, *, foreign: bool) -> list[_Change]:
+def _spelled(view: View) -> list[_Change]:
+    text = view.text
     said = [_Change(*change) for change in spoken(text)]
-    changes = [*_numerals(text), *_strokes(text), *_mail_marks(text)]
+    changes = [*_numerals(view), *_strokes(view), *_mail_marks(view)]
     if said:  # a number said aloud is a piece of the whole that was said
         changes = [
             change for change in changes if all(change.end <= s.start or s.end <= change.start for s in said[:64])
         ]
         changes += said
-    if foreign and _FOREIGN.search(text) is not None:
+    if not view.is_plain and _FOREIGN.search(text) is not None:
         for token in _MIXED.finditer(text):
             if any(char.isascii() and char.isalpha() for char in token[0]):
                 latin = "".join(_FOREIGN_LETTERS.get(char, char) for char in token[0])
@@ -139,11 +140,15 @@ def _spelled(text: str, *, foreign: bool) -> list[_Change]:
     return _in_order(changes)
 
 
-def _numerals(text: str) -> Iterator[_Change]:
+def _numerals(view: View) -> Iterator[_Change]:
     """Digits in words, put apart, or as letters."""
-    if _WORDED_HINT.search(text) or _APART_HINT.search(text) or any(mark in text for mark in _MARKS):
+    text = view.text
+    worded = not text.isascii() and (_WORDED_HINT.search(text) is not None or any(mark in text for mark in _MARKS))
+    if worded or (view.numeric and _APART_HINT.search(text) is not None):
         for run in _RUN.finditer(text):
             yield from _run(run)
+    if not view.numeric:
+        return
     if _DOTTED_HINT.search(text) is not None:
         for dotted in _DOTTED.finditer(text):
             yield _Change(*dotted.span(), dotted[0][::2], range(0, len(dotted[0]), 2))
@@ -155,8 +160,11 @@ def _numerals(text: str) -> Iterator[_Change]:
             yield _Change(*bar.span(1), "1")
 
 
-def _strokes(text: str) -> Iterator[_Change]:
+def _strokes(view: View) -> Iterator[_Change]:
     """What stands for a hyphen between digits."""
+    if not view.numeric:
+        return
+    text = view.text
     if any(stroke in text for stroke in _STROKES):
         for stroke in _STROKE.finditer(text):
             yield _Change(*stroke.span(), "-")
@@ -166,9 +174,9 @@ def _strokes(text: str) -> Iterator[_Change]:
             yield _Change(*starred.span(2), "-")
 
 
-def _mail_marks(text: str) -> Iterator[_Change]:
+def _mail_marks(view: View) -> Iterator[_Change]:
     """The at and the dot of an address, in words or brackets."""
-    low = folded(text)
+    low = view.lower
     if any(hint in low for hint in _AT_HINTS):
         for at in _AT.finditer(low):
             yield _Change(*at.span(), "@")
@@ -270,11 +278,23 @@ def _decoded(text: str) -> list[_Change]:
             if (code := int(found[1] or found[2] or found[3], 16)) <= 0x10FFFF
         ]
         changes += escapes if len(escapes) >= _FEWEST else []
-    for token in _BASE64.finditer(text):
+    for token in _BASE64.finditer(text) if _has_token(text) else ():
         decoded = _token(token[0])
         if decoded is not None:
             changes.append(_Change(*token.span(), decoded))
     return _in_order(changes)
+
+
+#: Bytes of tokens as x, all others as blanks.
+_TOKENS: Final = bytes(
+    ord("x") if char.isascii() and (char.isalnum() or char in "+/_-") else ord(" ") for char in map(chr, range(256))
+)
+_TOKEN: Final = b"x" * 16
+
+
+def _has_token(text: str) -> bool:
+    """Whether sixteen characters of base64 stand side by side: prose in Latin letters would try the expression at each one."""
+    return _TOKEN in text.encode("utf-8", "surrogatepass").translate(_TOKENS)
 
 
 def _entity(name: str) -> str:

@@ -8,9 +8,9 @@ The walk ends after a few groups, so the time is linear in the text, also for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 #: Between two groups: at most three marks or spaces, of which one may be a line end. Never a comma: that is for amounts and CSV.
 GAP: Final = r"(?:[ \t.\-/_~()]{1,3}+(?:\r?\n[ \t]{0,2}+)?|\r?\n[ \t]{0,2}+)"
@@ -73,13 +73,22 @@ class _Node:
 
 _DIGITS: Final = "0123456789"
 
+#: First digit → how many groups make a shape that is wanted with it, and that shape.
+Windows: TypeAlias = Mapping[str, Sequence[tuple[int, tuple[int, ...]]]]
+#: How many kinds of chains are remembered, and of how many groups at most.
+_KEPT: Final = 1024
+_KEPT_GROUPS: Final = 16
+
 
 class Shapes:
     """All shapes anybody wants, as a tree by the length of one group after the other."""
 
-    __slots__ = ("root",)
+    __slots__ = ("_begun", "_deepest", "_known", "root")
 
     def __init__(self, shapes: Iterable[tuple[int, ...] | Shape]) -> None:
+        self._known: dict[tuple[int, ...], Sequence[tuple[int, Windows]]] = {}
+        self._begun: dict[tuple[int, ...], Windows] = {}
+        self._deepest = 1
         self.root = _Node()
         for wanted in shapes:
             groups, first = wanted if isinstance(wanted, Shape) else (wanted, _DIGITS)
@@ -88,6 +97,37 @@ class Shapes:
                 node = node.below.setdefault(length, _Node())
             node.shape = groups
             node.first |= frozenset(first)
+            self._deepest = max(self._deepest, len(groups))
+
+    def windows(self, lengths: tuple[int, ...]) -> Sequence[tuple[int, Windows]]:
+        """Which groups of a chain begin a wanted shape. Pages repeat a few kinds of chains, so the answers are kept."""
+        known = self._known.get(lengths)
+        if known is None:
+            deepest = self._deepest
+            found = ((first, self._from(lengths[first : first + deepest])) for first in range(len(lengths)))
+            known = [(first, windows) for first, windows in found if windows]
+            if len(self._known) < _KEPT and len(lengths) <= _KEPT_GROUPS:
+                self._known[lengths] = known
+        return known
+
+    def _from(self, lengths: tuple[int, ...]) -> Windows:
+        """The shapes that begin with the first of these groups."""
+        known = self._begun.get(lengths)
+        if known is None:
+            wanted: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+            below = self.root.below
+            for count, length in enumerate(lengths, 1):
+                node = below.get(length)
+                if node is None:
+                    break
+                if node.shape is not None:
+                    for digit in node.first:
+                        wanted.setdefault(digit, []).append((count, node.shape))
+                below = node.below
+            known = {digit: tuple(ends) for digit, ends in wanted.items()}
+            if len(self._begun) < _KEPT:
+                self._begun[lengths] = known
+        return known
 
 
 class Numbers:
@@ -110,41 +150,39 @@ class Numbers:
                 if node is not None and node.shape is not None and raw[0] in node.first:
                     self.by_shape.setdefault(shape, []).append(number)
             else:
-                self._windows(start, raw, root)
+                self._windows(start, raw, shapes)
 
-    def _windows(self, start: int, raw: str, root: dict[int, _Node]) -> None:
+    def _windows(self, start: int, raw: str, shapes: Shapes) -> None:
         pieces = _SPLIT.split(raw)  # "", digits, gap, digits, …, ""
         groups = pieces[1::2]
-        lengths = list(map(len, groups))
-        self.chains.append(_number((start, start + len(raw), raw, "".join(groups), tuple(lengths))))
+        lengths = tuple(map(len, groups))
+        chain = _number((start, start + len(raw), raw, "".join(groups), lengths))
+        self.chains.append(chain)
         by_shape = self.by_shape
         count = len(groups)
-        place = start
-        for first in range(count):
-            node = root.get(lengths[first])
-            if node is not None and (node.below or node.shape is not None):
-                last = first + 1
-                while True:
-                    if node.shape is not None and groups[first][0] in node.first:
-                        inside = "".join(pieces[2 * first + 1 : 2 * last])
-                        digits = "".join(groups[first:last])
-                        window = _number((place, place + len(inside), inside, digits, node.shape))
-                        if node.shape in by_shape:
-                            by_shape[node.shape].append(window)
-                        else:
-                            by_shape[node.shape] = [window]
-                    if last == count:
-                        break
-                    node = node.below.get(lengths[last])
-                    if node is None:
-                        break
-                    last += 1
-            place += lengths[first] + len(pieces[2 * first + 2])
+        places: list[int] | None = None
+        for first, windows in shapes.windows(lengths):
+            for size, shape in windows.get(groups[first][0], ()):
+                if size == count:
+                    window = chain
+                else:
+                    if places is None:
+                        places = list(accumulate(map(len, pieces), initial=start))
+                    place, end = places[2 * first + 1], places[2 * (first + size)]
+                    digits = "".join(groups[first : first + size])
+                    window = _number((place, end, raw[place - start : end - start], digits, shape))
+                if shape in by_shape:
+                    by_shape[shape].append(window)
+                else:
+                    by_shape[shape] = [window]
 
     def of(self, shapes: Iterable[tuple[int, ...] | Shape]) -> list[Number]:
         found: list[Number] = []
+        by_shape = self.by_shape
+        if not by_shape:
+            return found
         for shape in shapes:
-            windows = self.by_shape.get(shape.groups if isinstance(shape, Shape) else shape)
+            windows = by_shape.get(shape.groups if isinstance(shape, Shape) else shape)
             if windows:
                 found += windows
         return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from policies.candidates import Shape
 from policies.page import Page
@@ -16,8 +15,7 @@ MASK: Final = 0.5
 WARN: Final = 0.35
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """Something that looks like `kind`. Never the text itself: offsets, the rule that saw it, and why.
 
     A detector gives offsets in the view it was given; the scanner turns them into offsets of the original text.

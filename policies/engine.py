@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from operator import attrgetter
@@ -28,7 +28,7 @@ from policies.page import Lexicon, Page, listed
 from policies.ruleset import Rules
 
 #: Counted up by hand whenever what the code finds changes, so that stored decisions say what they were made with.
-CODE_VERSION: Final = "2"
+CODE_VERSION: Final = "3"
 
 #: Of two findings that overlap, the riskier kind stays when neither is surer or longer.
 RISK: Final = listed(
@@ -44,6 +44,7 @@ _APART: Final = "\n\n\n"
 
 #: What is found in a decoded reading is only ever a warning.
 _DECODED_AT_MOST: Final = MASK - 0.05
+_LEAST: Final = WARN - 1e-9
 
 _KOREA: Final = timezone(timedelta(hours=9))
 
@@ -163,25 +164,27 @@ class Scanner:
                     begin = max(match.start, start) - start + offset
                     stop = min(match.end, end) - start + offset
                     rule = f"{match.rule}+joined"
-                    yield Located(index, parts[index].pointer, replace(match, start=begin, end=stop, rule=rule))
+                    yield Located(index, parts[index].pointer, match._replace(start=begin, end=stop, rule=rule))
 
     def _read(self, text: str, today: date) -> tuple[Match, ...]:
-        view = normalise(text)
-        found = self._view(view, today)
-        for other in alternatives(view):
-            found += self._view(other, today)
+        page = self._page(normalise(text), today)
+        found = self._view(page)
+        for other in alternatives(page):
+            found += self._view(self._page(other, today))
         return resolve(found)
 
-    def _view(self, view: View, today: date) -> list[Match]:
-        page = Page(view, self._lexicon, self._shapes, self.rules, today)
+    def _page(self, view: View, today: date) -> Page:
+        return Page(view, self._lexicon, self._shapes, self.rules, today)
+
+    def _view(self, view: Page) -> list[Match]:
         found: list[Match] = []
         as_given = view.is_plain
         kind = view.kind
         again = "" if kind in {"literal", "normal"} else f"+{kind}"
         at_most = _DECODED_AT_MOST if kind == "decoded" else 1.0
         for detector in self.detectors:
-            for match in detector.detect(page):
-                if match.score < WARN - 1e-9:
+            for match in detector.detect(view):
+                if match.score < _LEAST:
                     continue
                 if as_given and not again:
                     found.append(match)

@@ -103,7 +103,7 @@ _MARKED: Final = re.compile("[\u0300-\u036f\u1100-\u11ff\u1ab0-\u1aff\u1dc0-\u1d
 class View:
     """`text` is what detectors read; `span` leads back to `original`. Immutable; offsets count code points."""
 
-    __slots__ = ("_ends", "_starts", "kind", "original", "text")
+    __slots__ = ("_ends", "_lower", "_numeric", "_starts", "kind", "original", "text")
 
     def __init__(
         self,
@@ -119,6 +119,8 @@ class View:
         self.kind: ViewKind = kind
         self._starts = starts
         self._ends = ends
+        self._lower: str | None = None
+        self._numeric: bool | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Positions in this view → the code points of `original` that must go so that nothing of the value stays."""
@@ -132,6 +134,21 @@ class View:
     def find(self, position: int) -> int:
         """The place in this view of a code point of `original`; of a dropped one, the place before it."""
         return position if self._starts is None else max(bisect_right(self._starts, position) - 1, 0)
+
+    @property
+    def lower(self) -> str:
+        """The text in lower case, at the same offsets."""
+        if self._lower is None:
+            self._lower = folded(self.text)
+        return self._lower
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a digit 0-9 stands anywhere: most expressions need one, and ten searches for one letter cost less than any."""
+        if self._numeric is None:
+            text = self.text
+            self._numeric = any(digit in text for digit in "0123456789")
+        return self._numeric
 
     @property
     def is_plain(self) -> bool:

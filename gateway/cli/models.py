@@ -10,6 +10,7 @@ from gateway.cli.shell import Shell, command
 if TYPE_CHECKING:
     from gateway.app import App
     from gateway.catalog import Model
+    from gateway.providers.base import ProviderError
 
 #: On whose account a check is booked: nobody's budget but the organisation's, and a name of its own in every report.
 WHO = "system:check"
@@ -47,7 +48,7 @@ def check(shell: Shell, args: argparse.Namespace) -> int:
     # What the log would say of a failure stands in the answer.
     log = logging.getLogger("haechi.exchange")
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         checked = asyncio.run(_check(app, asked))
     finally:
@@ -57,12 +58,15 @@ def check(shell: Shell, args: argparse.Namespace) -> int:
         for m in wanted
         if not m.available
     ]
-    vendors = sorted({place.provider for m in asked for place in m.usable if _is_vendor(app, place.provider)})
+    reached = {row["model"] for row in checked if row.pop("sent")}
+    vendors = sorted(
+        {place.provider for m in asked if m.name in reached for place in m.usable if _is_vendor(app, place.provider)}
+    )
     told = {"checked": checked, "skipped": skipped, "vendors_called": vendors}
     failed = [row["model"] for row in checked if not row["ok"]]
     ledger.audit(shell, "models.check", "models", {"asked": len(asked), "failed": failed})
     shell.answer(told, *_lines(checked, skipped, vendors))
-    return 1 if failed else 0
+    return 1 if failed or not checked else 0
 
 
 def _is_vendor(app: App, provider: str) -> bool:
@@ -72,20 +76,94 @@ def _is_vendor(app: App, provider: str) -> bool:
 
 
 def _lines(checked: list[dict[str, Any]], skipped: list[dict[str, Any]], vendors: list[str]) -> list[str]:
-    lines = [
-        f"{'✓' if row['ok'] else '✗'} {row['model']:<24} {row['seconds']:>6.2f} s  "
-        + (f"₩{row['cost_krw']} ({row['quality']})" if row["ok"] else row["detail"])
-        for row in checked
-    ]
-    lines += [f"– {row['model']:<24} {row['reason']['ko'] if row['reason'] else ''}" for row in skipped]
+    lines: list[str] = []
+    for row in checked:
+        said = f"₩{row['cost_krw']} ({row['quality']})" if row["ok"] else row["detail"]
+        lines.append(f"{'✓' if row['ok'] else '✗'} {row['model']:<24} {row['seconds']:>6.2f} s  {said}")
+        if row["advice"] is not None:
+            lines += [f"    {row['advice']['ko']}", f"    {row['advice']['en']}"]
+    for row in skipped:
+        reason = row["reason"] or {"ko": "", "en": ""}
+        lines.append(f"– {row['model']:<24} {reason['ko']} · {reason['en']}")
+    good = sum(row["ok"] for row in checked)
+    lines.append(
+        f"정상 {good} · 실패 {len(checked) - good} · 건너뜀 {len(skipped)} · "
+        f"{good} answered, {len(checked) - good} failed, {len(skipped)} unavailable and not asked"
+    )
     if vendors:
         lines.append(f"호출한 외부 공급자 · vendors called: {', '.join(vendors)}")
     else:
-        lines.append(
-            "설정된 공급자 키가 없어 외부 공급자는 하나도 호출하지 않았습니다. · "
-            "No available model is at a vendor: no vendor was called."
-        )
+        lines.append("외부 공급자는 하나도 호출하지 않았습니다. · No request reached a vendor: no vendor was called.")
     return lines
+
+
+def _advice(app: App, model: Model, error: ProviderError | None, quality: str | None) -> dict[str, str] | None:
+    """What an operator can do about what came of it, where there is something to do."""
+    if error is None:
+        return _OF_QUALITY.get(quality or "")
+    # Every place of the model may have been asked; the last one's failure is told, and what is advised holds for each.
+    settings = app.worlds.current.settings
+    places = [(place, settings.providers[place.provider]) for place in model.usable]
+    names = ", ".join(dict.fromkeys(place.provider for place, _ in places))
+    if error.status in (401, 403):
+        keys = [env for _, given in places if (env := given.api_key_env or given.credentials_env) is not None]
+        key = ", ".join(dict.fromkeys(keys)) or "api_key_env"
+        return {
+            "ko": f"{names}이(가) 인증을 거부했습니다. 환경변수 {key}의 키와 그 키의 권한을 확인하십시오.",
+            "en": f"{names} refuses our credential: check the key in {key} and what it may be used for.",
+        }
+    if error.status == 404:
+        wanted = ", ".join(dict.fromkeys(place.model for place, _ in places))
+        return {
+            "ko": f"{names}에 {wanted} 모델이 없습니다. 설정의 deployments.model과 base_url을 확인하십시오.",
+            "en": f"{names} has no model {wanted}: check deployments.model and base_url in the configuration.",
+        }
+    ko, en = _OF_FAILURE[error.failure.value if error.status != 402 else "unpaid"]
+    return {"ko": ko.format(names=names), "en": en.format(names=names)}
+
+
+#: By the failure's word: what to look at, in Korean and English.
+_OF_FAILURE = {
+    "connect": (
+        "{names}에 연결하지 못했습니다. base_url, 이름 해석, 방화벽과 프록시를 확인하십시오.",
+        "No connection to {names}: check its base_url, name resolution, the firewall and the proxy.",
+    ),
+    "timeout": (
+        "{names}이(가) 제때 답하지 않았습니다. 잠시 후 다시 하거나 limits의 대기 시간을 늘리십시오.",
+        "{names} did not answer in time: try again later, or allow more seconds under limits.",
+    ),
+    "rate_limited": (
+        "{names}의 호출 한도에 걸렸습니다. 잠시 후 다시 하거나 한도를 올려 달라고 하십시오.",
+        "{names} limits how often we may ask: try again later, or have the limit raised.",
+    ),
+    "unavailable": (
+        "{names}에 장애가 있습니다. 공급자의 상태 페이지를 확인하십시오.",
+        "{names} is out of order: look at its status page.",
+    ),
+    "refused": (
+        "{names}이(가) 요청을 받아들이지 않았습니다. 이 모델의 capabilities와 공급자의 kind를 확인하십시오.",
+        "{names} does not accept the request: check the model's capabilities and the provider's kind.",
+    ),
+    "unpaid": (
+        "{names} 계정의 잔액이나 결제 수단을 확인하십시오.",
+        "{names} wants to be paid: check the account's balance and means of payment.",
+    ),
+    "broken": (
+        "{names}의 답을 읽을 수 없습니다. base_url과 kind가 그 공급자의 것인지 확인하십시오.",
+        "The answer of {names} cannot be read: check that base_url and kind are that provider's.",
+    ),
+}
+
+_OF_QUALITY = {
+    "estimated": {
+        "ko": "공급자가 사용량을 알리지 않아 우리가 센 값으로 기록했습니다. family와 stream_usage를 확인하십시오.",
+        "en": "The provider states no usage, so our own count was booked: check family and stream_usage.",
+    },
+    "suspense": {
+        "ko": "공급자의 사용량이나 가격을 믿을 수 없어 미확정으로 기록했습니다. 대사 건이 열려 있습니다.",
+        "en": "The usage or its price cannot be believed and waits in suspense: a reconciliation case is open.",
+    },
+}
 
 
 async def _check(app: App, models: list[Model]) -> list[dict[str, Any]]:
@@ -139,6 +217,7 @@ async def ask(app: App, model: Model) -> dict[str, Any]:
     from gateway.errors import Refusal  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.exchange import Submission  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.principal import Principal  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from gateway.providers.base import ProviderError  # noqa: PLC0415 – see gateway/cli/__init__.py
 
     embeds = "chat" not in model.capabilities
     body: dict[str, Any] = {"input": "OK"} if embeds else {"messages": [{"role": "user", "content": "Answer: OK"}]}
@@ -160,13 +239,19 @@ async def ask(app: App, model: Model) -> dict[str, Any]:
     )
     who = Principal(WHO, WHO, None, WHO, WHO, (), (), "session", ("organisation",), pledged=True)
     began = time.monotonic()
-    row: dict[str, Any] = {"model": model.name, "ok": False, "request_id": submission.request_id}
+    row: dict[str, Any] = {"model": model.name, "ok": False, "request_id": submission.request_id, "sent": True}
     try:
         done = await app.exchange.complete(who, submission, _Nobody())
-        row |= {"ok": True, "cost_krw": done.receipt.cost_krw, "quality": done.receipt.quality}
+        quality = done.receipt.quality
+        row |= {"ok": True, "cost_krw": done.receipt.cost_krw, "quality": quality}
+        row["advice"] = _advice(app, model, None, quality)
     except Refusal as refusal:
         # What the provider's client says is for operators, and an operator is asking.
-        row["detail"] = str(refusal.__cause__) if refusal.__cause__ is not None else refusal.message
+        failed = refusal.__cause__
+        row["detail"] = str(failed) if failed is not None else refusal.message
+        error = failed if isinstance(failed, ProviderError) else None
+        row["sent"] = error is not None and error.sent
+        row["advice"] = None if error is None else _advice(app, model, error, None)
     return {**row, "seconds": round(time.monotonic() - began, 2)}
 
 

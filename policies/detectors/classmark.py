@@ -85,6 +85,8 @@ _POINTED: Final = re.compile(r"(?:^|[\s\"'(])(?:다음|아래|이|위|본|첨부
 _POINTED_AT: Final = re.compile(r" ?(?:문서|자료|보고서|내용|파일|계획서?|공문|회의록|안건|글)")
 _APART: Final = re.compile(r"(?:\t| {2,}|[|/] ?)$")
 _APART_AFTER: Final = re.compile(r"\s*$|\t| {2,}| ?[|/]")
+#: 3쪽 / 10쪽 - 대외비 -
+_DASH_AFTER: Final = re.compile(r" ?-\s*$")
 _FILES: Final = (".hwp", ".pdf", ".doc", ".xls", ".ppt", ".txt")
 _DENIED: Final = re.compile(r"아니|아닌|아님|않|해제|없")
 #: Things that are held behind closed doors; a bracket beside them says how they go, not what a document is.
@@ -137,6 +139,7 @@ EXAMPLES: Final = (
     ("문서 보안등급은 대외비이고 제목은 후보지 분석", "대외비"),
     ("공개구분이 부분공개(6호)인 문서", "부분공개(6호)"),
     ("대·외·비", "대·외·비"),
+    ("3쪽 / 10쪽 - 대외비 -", "대외비"),
     ("이사회 회의록(비공개)", "비공개"),
     ('{"text": "[대외비] 도시개발 후보지 검토"}', "대외비"),
     ('{"arguments": "{\\"body\\": \\"[대외비] 협상안\\"}"}', "대외비"),
@@ -339,7 +342,9 @@ class ClassificationMark:
         while start > line.begin and text[start - 1] == "I":
             start -= 1
         strong = mark.variant in _STRONG
-        if strong and _APART.search(text, max(line.begin, start - 4), start) is None and start > line.begin:
+        dashed = text[max(line.begin, start - 2) : start] == "- "
+        apart = start == line.begin or _APART.search(text, max(line.begin, start - 4), start) is not None
+        if strong and not apart and not dashed:
             return None
         if not strong and "호" not in text[word.end : min(line.stop, word.end + 32)]:
             return None
@@ -348,7 +353,7 @@ class ClassificationMark:
             return None
         end = start + found.end()
         if strong:
-            if _APART_AFTER.match(text, end, line.stop):
+            if (_APART_AFTER if apart else _DASH_AFTER).match(text, end, line.stop):
                 return self._match(mark, found, start, "apart")
         elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
             return self._match(mark, found, start, "items")

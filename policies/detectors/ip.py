@@ -73,7 +73,7 @@ class Ip:
     shapes: tuple[tuple[int, ...], ...] = ()
 
     def detect(self, page: Page, /) -> Iterable[Match]:
-        if "." in page.text:
+        if page.numeric and "." in page.text:
             for found in _V4.finditer(page.text):
                 if page.text[found.start() - 1 : found.start()] not in _INSIDE:
                     yield from self._judge(page, found, four=True)

@@ -66,6 +66,8 @@ class Passport:
             if value is not None and value.start() not in labelled:
                 labelled.add(value.start())
                 yield scoring.match(KIND, value.start(), value.end(), 0.45, "passport", label="label")
+        if not page.numeric:
+            return
         for value in _NEW.finditer(page.text):
             if value.start() not in labelled and not _TOKEN.match(page.text[value.start() - 1 : value.start()]):
                 column = "column" if page.heads(KIND, value.start()) else None

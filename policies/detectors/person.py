@@ -15,9 +15,10 @@ Names that are hidden already (김○○, 홍*동) are nobody's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from policies.candidates import Number
 from policies.detector import Match
 from policies.detectors._columns import aligned, cells
 from policies.pack import Names, every_word, shipped
@@ -50,13 +51,22 @@ _FEW: Final = 24
 _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
-    r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}))?(?P<blank>,?[ ]{0,3})"
+    r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가|인)(?= ))?"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}(?:[-*○●▲△] ?|[0-9]{1,2}[.)] ?)?))?"
+    r"(?P<blank>,?[ ]{0,3})"
     r"[\"'\[(*【]{0,3}"
 )
 #: A name right behind its label, where the label is no part of longer words.
 _GLUED: Final = re.compile(r"[가-힣]{3}(?![가-힣])")
 _GLUABLE: Final = ("성명", "이름", "성함", "예금주", "신청인", "민원인", "보호자", "대표자", "세대주")
+#: From a word for somebody, or the number of a flat, to a name and nothing else.
+_SIGNED: Final = re.compile(r"[:=/,(] ?(?=[가-힣]{3}(?:[^가-힣]|$))")
+_SIGNER: Final = re.compile(r"(?:[자인주생원사관람분모부][)\]]? ?[:=]|[0-9]호\)? ?[/,(])\Z")
+_STAMPED: Final = re.compile(
+    r"(?:^|\n)\[?(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}[T ])?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\]? (?P<name>[가-힣]{3}) ?:"
+)
+_TURN: Final = re.compile(r"(?:^|\n)(?P<name>[가-힣]{3}) ?: ?(?=\S)")
+_BREATH: Final = re.compile(r"(?<![가-힣])(?P<name>[가-힣]{3}) ?[,/-] ?\Z")
 #: Who wrote a line of a chat: [김서준] [오후 3:12], 오후 3:12, 김서준 :, 김서준  오전 10:03.
 _SPEAKER: Final = re.compile(
     r"\[(?P<a>[가-힣]{2,4})\] \[(?:오전|오후) ?[0-9]"
@@ -65,16 +75,20 @@ _SPEAKER: Final = re.compile(
     r"|(?:^|(?<=\n))(?P<d>[가-힣]{3,4}) {1,3}[\[(]?(?:오전|오후) ?[0-9]{1,2}:[0-9]{2}"
     r"|\[(?:카카오톡|카톡|문자|메신저|알림톡|네이트온|Web발신)\] ?(?P<e>[가-힣]{3,4}) ?:"
 )
-_ALSO: Final = re.compile(r" ?(?:[,/&-]|및|와|과) ?")
+#: 10:03 김서준: and the like; begins with a letter that is rare, so that the search is one for it.
+_CLOCK: Final = re.compile(r":[0-9]{2}\]? [가-힣]{3,4} ?:")
+_ALSO: Final = re.compile(r" ?(?:[,/&▲△;-]|및|와|과) ?|\n ?(?:[-*○●] ?|[0-9]{1,2}[.)] ?)")
 _SPACED: Final = re.compile(
-    r"(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
+    r"[가-힣](?P<mark>[.\-_*/])[가-힣](?P=mark)[가-힣](?![가-힣])"
+    r"|(?P<a>[가-힣]) {1,2}(?P<b>[가-힣]) ?(?P<c>[가-힣])(?![가-힣])"
+    r"|(?P<d>[가-힣]) {1,2}(?P<e>[가-힣]{2})(?![가-힣])"
 )
 _ABOUT: Final = re.compile(
     r" ?[(\[,/] ?(?:남|여|남성|여성|남자|여자|만 ?[0-9]{1,3}|[0-9]{1,3}세|[0-9]{2,4}년생|[0-9]{6} ?생|[0-9]{8}"
     r"|이하,? ?[\"'“‘「]?(?:갑|을|병|원고|피고|신청인|청구인|채무자|채권자|임대인|임차인|매도인|매수인)"
     r"|(?:19|20)?[0-9]{2}년 ?[0-9]{1,2}월 ?[0-9]{1,2}일(?: ?출?생)?"
     r"|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?"
-    r"|생년월일|주민번호|주민등록번호|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
+    r"|생년월일|주민번호|주민등록번호|[0-9]{6}(?=[,/] ?(?:남|여))|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}"
@@ -88,7 +102,24 @@ _OPENINGS: Final = tuple(
     for blank in ("", " ")
     for word in ("남", "여", "만 ", "19", "20", "이하", "생년월일", "주민", "여권", "연락처", "전화", "휴대", "계좌")
 )
-_CLOSINGS: Final = ("세)", "세,", "세/", "세 ", "년생", "생)", "생,", ".생")
+_CLOSINGS: Final = (
+    ", 남",
+    ", 여",
+    ",남",
+    ",여",
+    "/남",
+    "/여",
+    "/ 남",
+    "/ 여",
+    "세)",
+    "세,",
+    "세/",
+    "세 ",
+    "년생",
+    "생)",
+    "생,",
+    ".생",
+)
 _LOCAL: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
 _MAILBOX: Final = re.compile(
     r"(?<=[A-Za-z0-9])@(?P<host>[A-Za-z0-9-]{1,40}(?:\.[A-Za-z0-9-]{1,40}){0,3}\.[A-Za-z]{2,10})"
@@ -124,6 +155,16 @@ EXAMPLES: Final = (
     ("채성민 주무관이 확인함", "채성민"),
     ("성명김도현 연락처010-2345-6789", "김도현"),
     ("참석자 : 한상우, 오지혜", ["한상우", "오지혜"]),
+    ("우수제안 채택자: 하세린", "하세린"),
+    ("합격자\n- 변명수\n- 공상훈", ["변명수", "공상훈"]),
+    ("민가영: 내일 회의 몇 시죠?\n고수아: 3시입니다", ["민가영", "고수아"]),
+    ("성명: 박-지-민", "박-지-민"),
+    ("함예린, 유병철 부부", ["함예린", "유병철"]),
+    ("2025-03-12 14:22:31 김미경: 확인했습니다", "김미경"),
+    ("◇ 승진 ▲ 채도현 ▲ 한세린", ["채도현", "한세린"]),
+    ('"이미경" 명의의 토지대장', "이미경"),
+    ("노우진, 950420, 남", "노우진"),
+    ("name,passport_no\nKIM MINSU,M123A4567", "KIM MINSU"),
     ("Dear Ms. Park Soyeon,", "Park Soyeon"),
     ("[김나래] [오후 3:12] 서류 보냈어요", "김나래"),
     ("연번  성명    주소지\n1     노현정  인천 남동구", "노현정"),
@@ -162,6 +203,8 @@ NEAR_MISSES: Final = (
     "대화형 구조로 실행되는 프로그램",
     "한강공원 조성 사업과 우리 시의 역할",
     "성명기재란 확인",
+    "신청서: 별도 양식\n이용료: 무료",
+    "책임자: 미지정, 관리인: 없음",
     "Mr. Smith Goes to Washington",
     "오후 3:12, 회의실 : 예약됨",
 )
@@ -227,6 +270,9 @@ class PersonName:
             self._courtesy(page, found)
         if page.has(_TIME):
             self._speakers(page, found)
+        self._signed(page, found)
+        if found:
+            self._before(page.text, found)
         if found:
             self._again(page, found)
         if page.has(_TITLE):
@@ -236,8 +282,9 @@ class PersonName:
     def _labelled(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
         begins: dict[int, int] = {}
-        for word in page.words(_LABEL):
-            begins[word.end] = min(word.start, begins.get(word.end, word.start))
+        for begin, close in page.words(_LABEL):
+            if begin < begins.get(close, close):
+                begins[close] = begin
         for word in page.labels(_LABEL):
             start = begins[word.end]  # 피고인 ends with 고인
             if start and text[start - 1].isascii() and text[start - 1].isalnum():
@@ -273,7 +320,11 @@ class PersonName:
 
     def _columns(self, page: Page, found: dict[int, Match]) -> None:
         for start, end in cells(page, _LABEL, self._heads):
-            if end - start <= 7 and start not in found and self._name(page.text, start, sure=True) == end:
+            if start in found:
+                continue
+            latin = end - start > 5 and _LATIN_NAME.fullmatch(page.text, start, end) is not None
+            hangul = end - start <= 7 and self._name(page.text, start, sure=True) == end
+            if hangul or (latin and self._is_latin(page.text[start:end])):
                 found[start] = Match(KIND, start, end, _LABELLED, "person:column", ("column",))
         for start, end in aligned(page, _LABEL):
             if end - start <= 4 and start not in found and self._name(page.text, start, sure=True) == end:
@@ -285,6 +336,8 @@ class PersonName:
         for word in page.words(_HONORIFIC):
             end = word.start
             if end and text[end - 1] == " ":
+                end -= 1
+            if end > 3 and text[end - 1] in "\"'”’":
                 end -= 1
             if end < 3 or not "가" <= text[end - 1] <= "힣":
                 continue
@@ -327,13 +380,14 @@ class PersonName:
     def _beside(self, page: Page, found: dict[int, Match]) -> None:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
+        wanted = page.present(_IDENTIFIERS)
         for chain in page.chains:
+            done = (-1, -1)
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
-                    self._around(text, place.start(), place.end(), found)
-            if page.after(_BANK, chain.end, 8) is not None or any(
-                page.before(role, chain.start, 12) is not None for role in _IDENTIFIERS
-            ):
+                    done = place.span()
+                    self._around(text, *done, found)
+            if done != (chain.start, chain.end) and _announced(page, chain, wanted):
                 self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
@@ -371,6 +425,8 @@ class PersonName:
         stop = text.find("\n", end, end + _REACH)
         right = min(len(text), end + _REACH) if stop < 0 else stop
         for begin, limit in ((left, start), (end, right)):
+            if limit - begin < 3:
+                continue
             for token in _TOKEN.finditer(text, begin, limit):
                 at = token.start()
                 if at in found or text[at] not in self._starts:
@@ -397,6 +453,10 @@ class PersonName:
             if parts[0] in self._romanised or parts[-1] in self._romanised:
                 found.setdefault(name.start(), Match(KIND, *name.span(), _LABELLED, "person:latin", ("label",)))
 
+    def _is_latin(self, name: str) -> bool:
+        parts = [part.lower().split("-")[0] for part in name.replace(",", "").split()]
+        return parts[0] in self._romanised or parts[-1] in self._romanised
+
     def _courtesy(self, page: Page, found: dict[int, Match]) -> None:
         """Mr. Kim Seojun, and who signs a letter: with a Korean surname at one end."""
         text = page.text
@@ -413,8 +473,46 @@ class PersonName:
             if parts[0] in self._romanised or parts[-1] in self._romanised:
                 found.setdefault(name.start(), Match(KIND, *name.span("name"), _CALLED, "person:latin", ("honorific",)))
 
+    def _before(self, text: str, found: dict[int, Match]) -> None:
+        """김서준, 이서아 부부: who is named in one breath with somebody found."""
+        for first in list(found):
+            at = first
+            while (other := _BREATH.search(text, max(0, at - 6), at)) is not None:
+                at = other.start("name")
+                if at in found or not self._is_name(other["name"], sure=False):
+                    break
+                found[at] = Match(KIND, at, other.end("name"), _BESIDE, "person:beside", ("neighbour",))
+
+    def _signed(self, page: Page, found: dict[int, Match]) -> None:
+        """수상자: 김서준, whatever the word, when it ends as words for people do; and turns of a talk."""
+        text = page.text
+        if ":" not in text and "호" not in text:
+            return
+        for place in _SIGNED.finditer(text):
+            start, mark = place.end(), place.start()
+            if start in found or _SIGNER.search(text, max(0, mark - 4), mark + 1) is None:
+                continue
+            if self._is_name(text[start : start + 3], sure=False):
+                found[start] = Match(KIND, start, start + 3, _BESIDE, "person:signed", ("label",))
+        for turn in _STAMPED.finditer(text):
+            if self._is_name(turn["name"], sure=False):
+                found.setdefault(
+                    turn.start("name"), Match(KIND, *turn.span("name"), _BESIDE, "person:speaker", ("neighbour",))
+                )
+        turns = [
+            turn.span("name")
+            for turn in _TURN.finditer(text)
+            if self._is_name(turn["name"], sure=False) and turn["name"][-1] not in self._endings
+        ]
+        if len({text[start:end] for start, end in turns}) > 1:
+            for start, end in turns:
+                found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:speaker", ("neighbour",)))
+
     def _speakers(self, page: Page, found: dict[int, Match]) -> None:
-        for speaker in _SPEAKER.finditer(page.text):
+        text = page.text
+        if "오전" not in text and "오후" not in text and "[" not in text and _CLOCK.search(text) is None:
+            return
+        for speaker in _SPEAKER.finditer(text):
             group = speaker.lastgroup or "a"
             start, end = speaker.span(group)
             if self._is_name(page.text[start:end], sure=group == "a"):
@@ -480,7 +578,7 @@ class PersonName:
         found = _SPACED.match(text, at)
         if found is None:
             return None
-        name = found[0].replace(" ", "")
+        name = found[0].replace(found["mark"] or " ", "")
         return found.end() if self._is_name(name, sure=True) and name[0] in self._usual else None
 
     def _ends(self, rest: str) -> bool:
@@ -512,6 +610,16 @@ class PersonName:
                 name[:2] in self._beginnings and (not sure or name[2] in self._endings) and name[2] in self._endings
             )
         return size == 2 and name[0] in self._usual and name[1] in self._last and name not in self._beginnings
+
+
+def _announced(page: Page, number: Number, roles: Sequence[str]) -> bool:
+    """Whether a word of one of these roles stands before a number, or a bank right behind it: then it is somebody's."""
+    if page.after(_BANK, number.end, 8) is not None:
+        return True
+    for role in roles:  # noqa: SIM110 – a page of numbers comes by here, and a generator for each costs as much as the search
+        if page.before(role, number.start, 12) is not None:
+            return True
+    return False
 
 
 detector: Final = PersonName(shipped().names)

@@ -36,6 +36,8 @@ _ROLE_PERSON: Final = "phone:person"
 #: Somebody's mobile right before: the landline behind it is the same person's.
 _MOBILE_BEFORE: Final = re.compile(r"01[016789][ .\-)]{0,2}[0-9]{3,4}[ .\-]?[0-9]{4}[^0-9\n]{1,8}\Z")
 _CALLED: Final = re.compile(r"[가-힣]{2,4} ?(?:씨|님)(?![가-힣]{2})")
+#: 02-345-6789 (자택)
+_HOME_AFTER: Final = re.compile(r" ?[(\[,/]? ?(?:자택|집(?![가-힣])|집전화|본인)")
 #: How far around a landline a person counts as beside it.
 _BESIDE: Final = 40
 
@@ -78,6 +80,7 @@ EXAMPLES: Final = (
     ("HP01023456789", "01023456789"),
     ("011-234-5678", "011-234-5678"),
     ("자택 02-345-6789", "02-345-6789"),
+    ("인터넷전화 070-4520-8998 자택", "070-4520-8998"),
     ("연락처: 031-234-5678", "031-234-5678"),
     ("김영희 씨 전화 031-234-5678", "031-234-5678"),
     ("(휴)010-9076-5576 (집)051-629-0702", ["010-9076-5576", "051-629-0702"]),
@@ -144,7 +147,7 @@ class Phone:
             return None
         if label is None and not (grouped or page.before(_ROLE_WEAK, number.start)):
             return None
-        neighbour = label is None and _somebody(page, number)
+        neighbour = label is None and (_HOME_AFTER.match(page.text, number.end) is not None or _somebody(page, number))
         if label is None and not neighbour:
             return None
         label = label or "person beside"

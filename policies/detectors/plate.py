@@ -71,7 +71,7 @@ class Plate:
     shapes: tuple[tuple[int, ...], ...] = ()
 
     def detect(self, page: Page, /) -> Iterable[Match]:
-        for found in _PLATE.finditer(page.text):
+        for found in _PLATE.finditer(page.text) if page.numeric else ():
             match = self._judge(page, found)
             if match is not None:
                 yield match

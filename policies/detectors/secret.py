@@ -237,7 +237,17 @@ class Credential:
                 "docker login",
                 "smbclient",
             ),
-            _CALL: ("connect(", "login(", "httpbasicauth(", "getconnection(", "authenticate(", "logon(", "signin("),
+            _CALL: (
+                "auth=(",
+                "auth = (",
+                "connect(",
+                "login(",
+                "httpbasicauth(",
+                "getconnection(",
+                "authenticate(",
+                "logon(",
+                "signin(",
+            ),
             _LOGON: ("thin:", "sqlplus ", "sqlldr ", "impdp ", "expdp "),
             **{f"{KIND}:{shape.id}": shape.keywords for shape in pack.secrets},
         }

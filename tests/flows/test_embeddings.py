@@ -124,6 +124,16 @@ async def test_every_way_of_asking_is_answered_and_booked(
     assert inside.rows("SELECT * FROM hold WHERE state NOT IN ('posted')") == []
 
 
+async def test_vectors_under_a_key_come_again_and_are_charged_once(inside: Inside) -> None:
+    headers = {"idempotency-key": "01a7b0c2-vectors"}
+    body = {"model": "vectors", "input": ["Hello", "Hello world"]}
+    first, again = [await inside.client.post("/v1/embeddings", json=body, headers=headers) for _ in range(2)]
+    assert (again.content, again.headers["x-haechi-replayed"]) == (first.content, "true")
+    assert again.headers["x-request-id"] == first.headers["x-request-id"]
+    assert inside.event(first)["tokens"] == 3
+    assert len(inside.rows("SELECT id FROM usage_event")) == 1
+
+
 async def test_what_leaves_is_the_text_and_its_format_only(
     inside: Inside, upstream: tuple[Upstream, ScriptedServer]
 ) -> None:

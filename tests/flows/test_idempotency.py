@@ -13,6 +13,8 @@ import openai
 import pytest
 from flows.harness import CHAT, KIM, LEE, Answer, Gateway, Town, asking, eventually, read_answer
 
+from gateway.app import ROUTES
+
 LEASE_SECONDS = 2
 
 
@@ -87,7 +89,7 @@ def test_a_key_is_its_owners(place: Town, gateway: Gateway, before: set[str]) ->
 
 
 def test_a_key_is_a_surfaces_own(place: Town, gateway: Gateway) -> None:
-    """What is remembered of a question is not mistaken for vectors; embeddings are given again like answers."""
+    """What is remembered of a question is not mistaken for vectors."""
     key = str(uuid4())
     body = {"model": "inside", "input": "안녕"}
     headers = {"authorization": f"Bearer {place.key}", "idempotency-key": key}
@@ -217,6 +219,19 @@ def test_an_answer_too_large_to_keep_is_told_by_its_receipt(found: Callable[...,
         "request_id": first.request_id,
         "cost_krw": first.headers["x-haechi-cost-krw"],
     }
+
+
+#: A good body for every route that costs something. One that is missing here was added without a thought for this header.
+BODIES = {"/v1/chat/completions": asking(), "/v1/embeddings": {"model": "inside", "input": "안녕"}}
+
+
+def test_every_route_that_costs_something_takes_the_header(place: Town, gateway: Gateway) -> None:
+    """A key that is none is refused by the header's own name, so somebody looked at it."""
+    assert BODIES.keys() == {route.path for route in ROUTES if route.metered and route.method == "POST"}
+    for path, body in BODIES.items():
+        headers = {"authorization": f"Bearer {place.key}", "idempotency-key": "no key"}
+        answer = read_answer(gateway.client.post(path, json=body, headers=headers))
+        assert (answer.status, answer.error["param"]) == (400, "Idempotency-Key"), path
 
 
 # ── crashes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -68,8 +68,10 @@ def test_the_particle_fits_the_word(kinds: list[str], says: str) -> None:
     ],
 )
 def test_it_says_that_nothing_left_and_nothing_was_charged(message: str) -> None:
-    assert "Nothing was sent and nothing was charged." in message
-    assert message.endswith("아무것도 전송되지 않았고 과금도 없었습니다.")
+    korean, _, english = message.partition(" 아무것도 전송되지 않았고 과금도 없었습니다. ")
+    assert "가" <= korean[0] <= "힣" or korean[0] in "SC", "whoever is shown the message reads Korean first"
+    assert english.endswith("Nothing was sent and nothing was charged.")
+    assert not any("가" <= letter <= "힣" for letter in english)
 
 
 def test_a_model_inside_is_named_where_there_is_one_and_only_there() -> None:

@@ -99,6 +99,8 @@ def dry_run(
                 variant=rule_of(part.rule).partition(":")[2] if part.kind == "CLASSMARK" else "",
             )
             action = rules.action(found, subject) or "allow"
+            if part.action == "mask" and not part.newest and action in _STOPS:
+                action = "mask"  # a mark in an earlier turn was left out with its whole message, and would be again
             actions.append(action if not kept else _kept(rules.action(found, outside)))
             if action != part.action:
                 change = (part.kind, part.rule, part.action, action)

@@ -393,6 +393,19 @@ def test_a_request_that_was_kept_inside_is_asked_about_outside(ledger: Ledger, e
     assert (same.newly_passed, loose.newly_passed) == (0, 1)
 
 
+def test_a_message_of_history_that_was_left_out_stays_left_out(ledger: Ledger, engine: Engine, clock: Clock) -> None:
+    """A mark in an earlier turn took its whole message out and the conversation went on; in the newest turn it stops it."""
+    keep(
+        ledger,
+        decision(item("CLASSMARK", "mask", newest=False), at=clock.now, action="mask", rule="actions:CLASSMARK"),
+        decision(item("CLASSMARK", "block"), at=clock.now, rule="actions:CLASSMARK"),
+    )
+    with engine.connect() as connection:
+        same = dry_run(connection, "2026-11", Actions(), path=no_path)
+    assert same.was == same.would_be == {"mask": 1, "block": 1}
+    assert (same.newly_stopped, same.newly_passed, same.changes) == (0, 0, ())
+
+
 def test_an_empty_month(engine: Engine) -> None:
     with engine.connect() as connection:
         run = dry_run(connection, "1999-01", Actions(), path=no_path)
