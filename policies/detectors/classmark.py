@@ -140,6 +140,7 @@ EXAMPLES: Final = (
     ("공개구분이 부분공개(6호)인 문서", "부분공개(6호)"),
     ("대·외·비", "대·외·비"),
     ("3쪽 / 10쪽 - 대외비 -", "대외비"),
+    ("파일명: 2026_교섭안_대외비.hwpx", "대외비"),
     ("이사회 회의록(비공개)", "비공개"),
     ('{"text": "[대외비] 도시개발 후보지 검토"}', "대외비"),
     ('{"arguments": "{\\"body\\": \\"[대외비] 협상안\\"}"}', "대외비"),
@@ -343,8 +344,9 @@ class ClassificationMark:
             start -= 1
         strong = mark.variant in _STRONG
         dashed = text[max(line.begin, start - 2) : start] == "- "
+        filed = text[max(line.begin, start - 1) : start] in ("_", "-") and text.startswith(_FILES, word.end)
         apart = start == line.begin or _APART.search(text, max(line.begin, start - 4), start) is not None
-        if strong and not apart and not dashed:
+        if strong and not (apart or dashed or filed):
             return None
         if not strong and "호" not in text[word.end : min(line.stop, word.end + 32)]:
             return None
@@ -353,7 +355,7 @@ class ClassificationMark:
             return None
         end = start + found.end()
         if strong:
-            if (_APART_AFTER if apart else _DASH_AFTER).match(text, end, line.stop):
+            if filed or (_APART_AFTER if apart else _DASH_AFTER).match(text, end, line.stop):
                 return self._match(mark, found, start, "apart")
         elif _items(found) and "호" in found[0] and not "가" <= text[end : end + 1] <= "힣":
             return self._match(mark, found, start, "items")

@@ -70,7 +70,8 @@ class Passport:
             return
         for value in _NEW.finditer(page.text):
             if value.start() not in labelled and not _TOKEN.match(page.text[value.start() - 1 : value.start()]):
-                column = "column" if page.heads(KIND, value.start()) else None
+                named = page.heads(KIND, value.start()) or page.after(KIND, value.end(), 4) is not None
+                column = "column" if named else None
                 negative = scoring.denied(page, value.start(), value.end(), KIND)
                 yield scoring.match(
                     KIND, value.start(), value.end(), 0.6, "passport:new", label=column, negative=negative

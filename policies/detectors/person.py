@@ -52,7 +52,7 @@ _TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가|인)(?= ))?"
-    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}(?:[-*○●▲△] ?|[0-9]{1,2}[.)] ?)?))?"
+    r"(?P<sign>[ \t]{0,6}(?:[:=|\t→>▲]|: ?\n|(?<= )-(?= ))[ \t]{0,6}|(?:[ \t]{0,4}\n[ \t]{0,4}(?:[-*○●▲△] ?|[0-9]{1,2}[.)] ?)?))?"
     r"(?P<blank>,?[ ]{0,3})"
     r"[\"'\[(*【]{0,3}"
 )
@@ -65,7 +65,8 @@ _SIGNER: Final = re.compile(r"(?:[자인주생원사관람분모부][)\]]? ?[:=]
 _STAMPED: Final = re.compile(
     r"(?:^|\n)\[?(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}[T ])?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\]? (?P<name>[가-힣]{3}) ?:"
 )
-_TURN: Final = re.compile(r"(?:^|\n)(?P<name>[가-힣]{3}) ?: ?(?=\S)")
+_COLON: Final = re.compile(r": ?(?=\S)")
+_TURN: Final = re.compile(r"(?:^|\n)(?P<name>[가-힣]{3}) ?\Z")
 _BREATH: Final = re.compile(r"(?<![가-힣])(?P<name>[가-힣]{3}) ?[,/-] ?\Z")
 #: Who wrote a line of a chat: [김서준] [오후 3:12], 오후 3:12, 김서준 :, 김서준  오전 10:03.
 _SPEAKER: Final = re.compile(
@@ -501,8 +502,10 @@ class PersonName:
                 )
         turns = [
             turn.span("name")
-            for turn in _TURN.finditer(text)
-            if self._is_name(turn["name"], sure=False) and turn["name"][-1] not in self._endings
+            for colon in _COLON.finditer(text)
+            if (turn := _TURN.search(text, max(0, colon.start() - 5), colon.start())) is not None
+            and self._is_name(turn["name"], sure=False)
+            and turn["name"][-1] not in self._endings
         ]
         if len({text[start:end] for start, end in turns}) > 1:
             for start, end in turns:
