@@ -99,6 +99,7 @@ def import_file(shell: Shell, args: argparse.Namespace) -> int:
     shell.answer(
         {"file": args.file.name, "version": book.version, "added": added},
         f"{args.file.name}: {added} prices added, version {book.version} · 가격 {added}건 등록",
+        "실행 중인 서버는 SIGHUP이나 재시작 뒤에 씁니다. · A running server uses them after SIGHUP or a restart.",
     )
     return 0
 
