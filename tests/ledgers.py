@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from clock import MINUTE, SECOND, Clock
-
 from msgspec.structs import replace
+
 from billing.book import Book
 from billing.card import Price
 from billing.holds import Dimensions, Hold, MarkSent, Op, Outcome, Place, Reserve, Reverse, SetQuota, Settle, Void
