@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flows.inside import opened
 from flows.office import HOST, USER, Authority, office_proxy, vendor_tls
 
 from gateway.providers.anthropic import AnthropicOnVertex
@@ -29,6 +30,7 @@ from gateway.providers.scripted import Script, ScriptedEngine, Step
 from gateway.providers.scripted_server import ScriptedServer
 from gateway.providers.service_account import TOKEN_URL, AccessTokens, service_account
 from gateway.providers.translated import Dialect, Translated
+from gateway.settings import ConfigError
 
 EMAIL = "haechi@demo-city.iam.gserviceaccount.com"
 #: What Unix time the gateway believes it is.
@@ -387,3 +389,64 @@ def test_the_key_is_in_no_representation() -> None:
     assert EMAIL in shown
     assert "PRIVATE" not in shown
     assert "RSAPrivateKey" not in shown
+
+
+PRICES = """\
+provider: acme
+currency: USD
+valid_from: 2026-01-01
+source: written for this test
+confirmed: true
+prices:
+  - {key: acme/gemini, per_million: {input: "1", output: "4"}}
+"""
+
+
+def configuration(origin: str) -> dict[str, Any]:
+    place = {"provider": "vertex", "model": "gemini-2.5-flash", "price": "acme/gemini"}
+    model = {"name": "gemini", "title": {"ko": "제미니", "en": "Gemini"}, "grade": "O", "context": 8000}
+    provider = {
+        "kind": "gemini",
+        "base_url": f"{origin}{ADDRESS}/google",
+        "credentials_env": "SERVICE_ACCOUNT",
+        "token_url": f"{origin}/token",
+        "destination": "foreign",
+    }
+    return {
+        "organisation": {"name": "데모시"},
+        "providers": {"vertex": provider},
+        "models": [{**model, "max_output": 100, "deployments": [place]}],
+    }
+
+
+async def test_a_gateway_configured_so_answers_and_books(
+    tmp_path: Path, migrated_sqlite: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the key file to the ledger: whole and streamed, exact, with the arithmetic of this test's prices."""
+    google = Google()
+    server = ScriptedServer(google)
+    await server.listen("127.0.0.1", 0)
+    config = configuration(f"http://127.0.0.1:{server.port}")
+    (tmp_path / "account.json").write_text(json.dumps(FILE), "utf-8")
+    env = {"SERVICE_ACCOUNT": str(tmp_path / "account.json")}
+    with caplog.at_level(logging.DEBUG):
+        async with opened(tmp_path / "g", migrated_sqlite, config, prices={"a.yaml": PRICES}, env=env) as gateway:
+            for stream in (False, True):
+                answer = await gateway.chat("gemini", max_tokens=9, stream=stream)
+                assert answer.status_code == 200, answer.text
+                event = gateway.event(answer)
+                meters = gateway.meters(event)
+                assert event["quality"] == "exact"
+                assert gateway.ticks(event) == meters["input"] * 10_000 + meters["output"] * 40_000 > 0
+    assert google.paths.count("/token") == 1
+    assert "PRIVATE" not in caplog.text
+    assert "ya29" not in caplog.text
+    await server.close()
+
+
+async def test_a_key_that_is_none_stops_the_start_with_its_line(tmp_path: Path, migrated_sqlite: Path) -> None:
+    env = {"SERVICE_ACCOUNT": json.dumps({**FILE, "private_key": "-----BEGIN PRIVATE KEY-----\ncanary"})}
+    with pytest.raises(ConfigError, match=r"config\.yaml:\d+: providers\.vertex: .*no RSA key.* → ") as refused:
+        async with opened(tmp_path / "g", migrated_sqlite, configuration("http://127.0.0.1:9"), env=env):
+            pass
+    assert "canary" not in str(refused.value)
