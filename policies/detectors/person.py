@@ -89,7 +89,8 @@ _ABOUT: Final = re.compile(
     r"|이하,? ?[\"'“‘「]?(?:갑|을|병|원고|피고|신청인|청구인|채무자|채권자|임대인|임차인|매도인|매수인)"
     r"|(?:19|20)?[0-9]{2}년 ?[0-9]{1,2}월 ?[0-9]{1,2}일(?: ?출?생)?"
     r"|여권|연락처|전화|휴대|계좌|(?:19|20)?[0-9]{2}[.-] ?[0-9]{1,2}[.-] ?[0-9]{1,2}\.? ?생?"
-    r"|생년월일|주민번호|주민등록번호|[0-9]{6}(?=[,/] ?(?:남|여)|\) ?[님씨])|[0-9]{6}-[0-9*])(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
+    r"|생년월일|주민번호|주민등록번호|[0-9]{6}(?=[,/] ?(?:남|여)|\) ?[님씨])|[0-9]{6}-[0-9*])"
+    r"(?=[\s,)/\].:;·만0-9*번\"'”’」-]|$|생)"
 )
 _STRONG: Final = re.compile(
     r"(?<![0-9])(?:01[016789][-. )]{0,2}[0-9]{3,4}[-. ]{0,2}[0-9]{4}|[0-9]{6} ?[-–] ?[1-8][0-9*]{6}"
@@ -500,10 +501,10 @@ class PersonName:
                 continue
             if self._is_name(text[start : start + 3], sure=False):
                 found[start] = Match(KIND, start, start + 3, _BESIDE, "person:signed", ("label",))
-        for turn in _STAMPED.finditer(text) if _CLOCK.search(text) is not None else ():
-            if self._is_name(turn["name"], sure=False):
+        for line in _STAMPED.finditer(text) if _CLOCK.search(text) is not None else ():
+            if self._is_name(line["name"], sure=False):
                 found.setdefault(
-                    turn.start("name"), Match(KIND, *turn.span("name"), _BESIDE, "person:speaker", ("neighbour",))
+                    line.start("name"), Match(KIND, *line.span("name"), _BESIDE, "person:speaker", ("neighbour",))
                 )
         turns = [
             turn.span("name")
