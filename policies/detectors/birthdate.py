@@ -63,7 +63,10 @@ _LISTED: Final = re.compile(
 )
 #: … or before somebody's sex: 김서준, 850312, 남.
 _SEX: Final = "birthdate:sex"
-SEXES: Final = tuple(f"{mark}{blank}{sex}" for mark in ",/|\t" for blank in ("", " ") for sex in "남여")
+SEXES: Final = (
+    *(f"{mark}{blank}{sex}" for mark in ",/|\t" for blank in ("", " ") for sex in "남여"),
+    *(")님", ") 님", ")씨", ") 씨"),
+)
 _MOBILES: Final = tuple(Shape(groups, "0") for groups in ((3, 4, 4), (11,), (3, 3, 4)))
 _SUFFIX: Final = re.compile(
     r"에? ?태어난?|\.?[ ]?(?:출)?생(?!산|활|각|성|명|태|물|중|애|방|업|존|략|수|계|아|률|신고| 신고|통계| 통계|등록| 등록|지)"
@@ -86,6 +89,7 @@ EXAMPLES: Final = (
     ("김철수 85.03.12생", "85.03.12"),
     ("1999.1.15. 출생", "1999.1.15"),
     ("노우진, 950420, 남", "950420"),
+    ("성영호(940810) 님", "940810"),
     ("1960년 11월 29일에 태어난 분", "1960년 11월 29일"),
     ("성명  생년월일    연락처\n김서준  1981-09-26  없음", "1981-09-26"),
     ("생년월일(6자리) 420118", "420118"),

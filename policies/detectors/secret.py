@@ -54,6 +54,8 @@ _LOGIN: Final = re.compile(r"(?:은|는)? ?[:=]? ?[A-Za-z0-9._@-]{2,40} ?[/,|] ?
 _OPTION: Final = re.compile(
     r"[^\n]{0,120}?\s(?:-p(?=[\"']?[!-~])|-[pPwa] |/user:\S{1,40} )[\"']?(?P<value>[^\s\"']{6,64})(?=[\s\"']|$)"
 )
+#: put("password", "…")
+_PUT: Final = re.compile(r"[\"'] ?, ?[\"'](?P<value>[^\"'\n]{6,64})[\"'] ?[,)]")
 #: connect("app", "…"): the last of up to four strings.
 _ARGUMENTS: Final = re.compile(
     r"(?: ?(?:[a-z_]{1,16} ?= ?)?[\"'][^\"'\n]{0,120}[\"'] ?,){1,4} ?(?:[a-z_]{1,16} ?= ?)?"
@@ -134,6 +136,7 @@ EXAMPLES: Final = (
     ("초기 비밀번호(Admin!2345)로 접속", "Admin!2345"),
     ("mysql -h db01 -u root -p'Tkfkdgo!2024' minwon", "Tkfkdgo!2024"),
     ('connect("admin", "Rhksfl@1357")', "Rhksfl@1357"),
+    ('props.put("password", "Props!321");', "Props!321"),
     ('{"ssid": "CITY-5G", "psk": "cityhall!5g#2"}', "cityhall!5g#2"),
     ("비밀번호를 영문으로 Tjdnf#2025라고 정함", "Tjdnf#2025"),
     ("SECRET_KEY = 'django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u'", "django-insecure-9x$k2(w!7a&v^q3#m8z@r5t*y1u"),
@@ -270,6 +273,7 @@ class Credential:
         if page.has(_CALL):
             yield from self._arguments(page, _CALL, _ARGUMENTS)
         if page.has(_PASSWORD):
+            yield from self._arguments(page, _PASSWORD, _PUT)
             yield from self._passwords(page)
         if page.has(_KEY):
             yield from self._keys(page)
