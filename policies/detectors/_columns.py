@@ -53,12 +53,13 @@ def aligned(page: Page, role: str) -> Iterator[tuple[int, int]]:
     if "\n" not in text or "  " not in text:
         return
     done: set[int] = set()
+    below = 0  # what stands under a head is no head itself: no line is read for two tables
     for word in page.words(role)[:_HEADS]:
         if text[word.end : word.end + 2] != "  " and text[word.end : word.end + 1] != "\n":
             continue
         line = text.rfind("\n", max(0, word.start - _WIDEST), word.start) + 1
         stop = text.find("\n", word.end, word.end + _WIDEST)
-        if line in done or stop < 0:
+        if line in done or line < below or stop < 0:
             continue
         heads = _PIECES.findall(text, line, stop)
         column = len(_PIECES.findall(text, line, word.end)) - 1
@@ -68,6 +69,7 @@ def aligned(page: Page, role: str) -> Iterator[tuple[int, int]]:
         for _ in range(_ROWS):
             begin, stop = stop + 1, text.find("\n", stop + 1, stop + 1 + _WIDEST)
             stop = min(len(text), begin + _WIDEST) if stop < 0 else stop
+            below = stop
             pieces = list(_PIECES.finditer(text, begin, stop))
             if len(pieces) != len(heads):
                 if _RULE.fullmatch(text, begin, stop) is None or begin >= stop:
