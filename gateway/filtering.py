@@ -382,11 +382,14 @@ class Screening:
             # Nothing was found because it was taken out in an earlier request: an answer may still speak of it.
             body, growth = _hinted(reading.body)
             return Filtered(body, action, decision.rule, self.grade, growth=growth, vault=vault)
+        kept = vault is not None
         vault = self._filters.vault(self._asker.user) if vault is None else vault
         values = self._values(decision, vault)
         body = replaced(reading.body, values) if values else reading.body
         growth = sum(_bytes(new) - _bytes(at(reading.body, path)) for path, new in values.items())
-        restorable = vault if self._filters.restore and _mentioned(vault, body) else None
+        # What is new in the vault stands in the body; what was kept of the conversation has to be looked for.
+        comes_back = self._filters.restore and (_mentioned(vault, body) if kept else bool(vault.values))
+        restorable = vault if comes_back else None
         if restorable is not None:
             body, longer = _hinted(body)
             growth += longer
