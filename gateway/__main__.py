@@ -18,7 +18,12 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None
         args = _parser(words).parse_args(words)
     except SystemExit as e:  # argparse has said what is wrong, or printed the help
         return int(e.code or 0)
-    return shell.run(shell.Shell(args, os.environ if env is None else env, sys.stdout, sys.stderr))
+    code = shell.run(shell.Shell(args, os.environ if env is None else env, sys.stdout, sys.stderr))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        shell.nobody_reads(sys.stdout)
+    return code
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

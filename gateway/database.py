@@ -49,6 +49,12 @@ def open_engine(url: str) -> Engine:
     raise DatabaseError(f"{parsed.drivername}: use sqlite:/// or postgresql://")
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite ledger; None for another database."""
+    parsed = sa.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def reading(engine: Engine) -> Engine:
     """The same connections for transactions that only read: no write lock on SQLite, READ ONLY on PostgreSQL."""
     return engine.execution_options(**{_READS: True, "postgresql_readonly": True})

@@ -8,7 +8,7 @@ from gateway.cli.shell import Shell, options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options(parser, run)
+    options(parser, run, founds=True)
 
 
 def run(shell: Shell, _: argparse.Namespace) -> None:

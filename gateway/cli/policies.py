@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     subparsers = parser.add_subparsers(required=True, metavar="ACTION")
     overview_ = command(
-        subparsers, "overview", overview, "부서·월별 필터 현황 · what was stopped, by department and month"
+        subparsers, "overview", overview, "부서·월별 필터 현황 · what was stopped, by department and month", reads=True
     )
     _month(overview_)
     overview_.add_argument("--months", type=_count, default=1, metavar="N", help="그 달까지 N개월 · so many, up to it")
-    _month(command(subparsers, "rules", rules, "규칙별 통계 · what each rule found, and how often it was wrong"))
+    _month(
+        command(
+            subparsers, "rules", rules, "규칙별 통계 · what each rule found, and how often it was wrong", reads=True
+        )
+    )
     _configure_alarms(command(subparsers, "alarms", alarms, "오탐 신고 · reports that a filter was wrong"))
-    _all(command(subparsers, "exceptions", exceptions, "예외 목록 · exceptions and when they end"))
+    _all(command(subparsers, "exceptions", exceptions, "예외 목록 · exceptions and when they end", reads=True))
     except_ = command(subparsers, "except", grant, "예외 등록 · loosen one kind, with a reason and an end")
     _what(except_, "PHONE")
     except_.add_argument(
@@ -44,12 +48,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     except_.add_argument("--until", type=_date, required=True, metavar="DATE", help="마지막 유효일 · last day it holds")
     except_.add_argument("--from", dest="begins", type=_date, metavar="DATE", help="시작일 · first day; default now")
     _id(command(subparsers, "revoke", revoke, "예외 취소 · end an exception now"))
-    _all(command(subparsers, "tightenings", tightenings, "부서별 강화 목록 · where departments are stricter"))
+    _all(
+        command(subparsers, "tightenings", tightenings, "부서별 강화 목록 · where departments are stricter", reads=True)
+    )
     tighten_ = command(subparsers, "tighten", tighten, "부서 강화 · make a department stricter")
     _what(tighten_, "PHONE, * for all")
     tighten_.add_argument("--department", required=True, metavar="CODE", help="부서와 하위 부서 · and those below it")
     _id(command(subparsers, "relax", relax, "강화 해제 · end a tightening"))
-    trial = command(subparsers, "dry-run", dry_run, "모의 적용 · what a month would have been under other rules")
+    trial = command(
+        subparsers, "dry-run", dry_run, "모의 적용 · what a month would have been under other rules", reads=True
+    )
     _month(trial)
     trial.add_argument(
         "--rules", type=Path, metavar="FILE", help="YAML: actions, tightenings · default: those in force now"

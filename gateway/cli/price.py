@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     subparsers = parser.add_subparsers(required=True, metavar="ACTION")
-    command(subparsers, "list", list_, "가격표 · the prices in force now")
+    command(subparsers, "list", list_, "가격표 · the prices in force now", reads=True)
     import_ = command(subparsers, "import", import_file, "가격 파일 등록 · add a dated price file")
     import_.add_argument("file", type=Path, metavar="FILE", help="YAML")
     drift_ = command(
-        subparsers, "drift", drift, "다른 가격표와 비교, 바꾸지 않음 · beside what price libraries say; changes nothing"
+        subparsers,
+        "drift",
+        drift,
+        "다른 가격표와 비교, 바꾸지 않음 · beside what price libraries say; changes nothing",
+        reads=True,
     )
     drift_.add_argument(
         "--map", type=Path, metavar="FILE", help="litellm의 가격표 · default: the one it is installed with"

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     set_.add_argument("--won", type=_won, required=True, metavar="N", help="원 (0 가능) · won, 0 allowed")
     set_.add_argument("--soft", action="store_true", help="넘어도 막지 않음 · show and warn, do not refuse")
     _scope(command(subparsers, "lift", lift, "한도 해제 · take the quota away"))
-    command(subparsers, "list", list_, "한도 목록 · the quotas in force and how they stand")
+    command(subparsers, "list", list_, "한도 목록 · the quotas in force and how they stand", reads=True)
 
 
 def _scope(parser: argparse.ArgumentParser) -> None:

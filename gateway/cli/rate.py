@@ -14,7 +14,7 @@ from gateway.cli.usage import month
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options(parser, run)
+    options(parser, run, reads=True)
     parser.add_argument(
         "--recorded",
         action="store_true",

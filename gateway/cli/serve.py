@@ -8,7 +8,7 @@ from gateway.cli.shell import Shell, options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options(parser, run)
+    options(parser, run, founds=True)
     parser.add_argument("--port", type=_port, metavar="N", help="포트 · default: HAECHI_PORT or 8080")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="주소 · default: 127.0.0.1")
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from gateway.errors import BadRequest, Refusal
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 Run: TypeAlias = Callable[["Shell", argparse.Namespace], int | None]
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class NothingThere(Exception):
+    """A command was pointed at a folder or a database where no installation is: mostly a wrong HAECHI_DATA."""
 
 
 class Shell:
@@ -45,13 +50,19 @@ class Shell:
         from gateway.settings import load_settings, locate  # noqa: PLC0415 – see gateway/cli/__init__.py
 
         config, data = locate(self.env, getattr(self.args, "config", None), getattr(self.args, "data", None))
+        if self.args.needs == "something" and not (data / "secrets.json").exists():
+            raise NothingThere(f"{data.absolute()}: there is no Haechi here. {_WHERE}")
         return load_settings(config, data, self.env)
 
     @cached_property
     def engine(self) -> Engine:
-        from gateway.database import open_engine  # noqa: PLC0415 – see gateway/cli/__init__.py
+        from gateway.database import open_engine, sqlite_file  # noqa: PLC0415 – see gateway/cli/__init__.py
 
-        return open_engine(self.settings.database_url.get_secret_value())
+        url = self.settings.database_url.get_secret_value()
+        file = sqlite_file(url)
+        if self.args.needs != "nothing" and file is not None and not file.exists():
+            raise NothingThere(f"{file}: there is no ledger here. {_WHERE}")
+        return open_engine(url)
 
     @cached_property
     def directory(self) -> Directory:
@@ -71,8 +82,13 @@ class Shell:
         """The value with --json, the lines (Korean · English) without."""
         if self.json:
             lines = (json.dumps(value, ensure_ascii=False),)
-        for line in lines:
-            print(line, file=self.out)
+        try:
+            for line in lines:
+                print(line, file=self.out)
+            self.out.flush()
+        except BrokenPipeError:
+            # `haechi … | head` has read what it wanted; the exit code is still the command's own.
+            nobody_reads(self.out)
 
     def fail(self, code: str, message: str) -> int:
         text = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False) if self.json else message
@@ -84,18 +100,38 @@ class Shell:
             self.engine.dispose()
 
 
-def command(subparsers: Subparsers, name: str, run: Run, summary: str) -> argparse.ArgumentParser:
-    """A parser for one command, with the options that all have."""
-    return options(subparsers.add_parser(name, help=summary, description=summary), run)
+_WHERE = (
+    "Give the right folder with HAECHI_DATA or --data (and HAECHI_DATABASE_URL for another database), or make one with "
+    "`make run` or `haechi migrate`. / 여기에는 설치가 없습니다. HAECHI_DATA나 --data로 폴더를 알려 주거나 `make run` 또는 "
+    "`haechi migrate`로 만드십시오."
+)
+
+#: What a command finds before it starts. Only `serve` and `migrate` make a ledger; only what changes something makes secrets.
+Needs: TypeAlias = Literal["nothing", "database", "something"]
 
 
-def options(parser: argparse.ArgumentParser, run: Run) -> argparse.ArgumentParser:
-    """For a group that is itself a command, such as `migrate`."""
-    parser.set_defaults(run=run)
+def command(
+    subparsers: Subparsers, name: str, run: Run, summary: str, *, reads: bool = False
+) -> argparse.ArgumentParser:
+    """A parser for one command, with the options that all have. `reads`: it only looks, and makes nothing where nothing is."""
+    return options(subparsers.add_parser(name, help=summary, description=summary), run, reads=reads)
+
+
+def options(
+    parser: argparse.ArgumentParser, run: Run, *, reads: bool = False, founds: bool = False
+) -> argparse.ArgumentParser:
+    """For a group that is itself a command, such as `migrate`. `founds`: it makes an installation where there is none."""
+    needs: Needs = "nothing" if founds else "something" if reads else "database"
+    parser.set_defaults(run=run, needs=needs)
     parser.add_argument("--json", action="store_true", help="답을 JSON으로 · answer in JSON")
     parser.add_argument("--config", type=Path, metavar="FILE", help="설정 파일 · default: HAECHI_CONFIG or config.yaml")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="데이터 폴더 · default: HAECHI_DATA or ./data")
     return parser
+
+
+def nobody_reads(out: TextIO) -> None:
+    """Let what is still written to a closed pipe go nowhere, at the interpreter's end too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def run(shell: Shell) -> int:
@@ -105,6 +141,9 @@ def run(shell: Shell) -> int:
     except Refusal as e:
         code = shell.fail(e.code or "refused", e.message)
         return 2 if isinstance(e, BadRequest) and (e.code or "").startswith("invalid_") else code
+    except BrokenPipeError:
+        nobody_reads(shell.out)  # not everything was said
+        return 1
     except Exception as e:
         explained = _explain(e)
         if explained is None:
@@ -116,6 +155,8 @@ def run(shell: Shell) -> int:
 
 def _explain(error: Exception) -> tuple[str, str] | None:
     """(code, message) of a failure an operator can do something about."""
+    if isinstance(error, NothingThere):
+        return "nothing_there", str(error)
     if "gateway.settings" in sys.modules:
         from gateway.settings import ConfigError  # noqa: PLC0415 – only where it can have been raised
 

@@ -1,4 +1,4 @@
-"""haechi usage --month YYYY-MM [--by department|user|model]"""
+"""haechi usage [--month YYYY-MM] [--by department|user|model]"""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options(parser, run)
-    parser.add_argument("--month", type=month, required=True, metavar="YYYY-MM", help="월 · in the organisation's zone")
+    options(parser, run, reads=True)
+    parser.add_argument(
+        "--month",
+        type=month,
+        metavar="YYYY-MM",
+        help="월 (기본: 이번 달) · default: this month, in the organisation's zone",
+    )
     parser.add_argument("--by", choices=("department", "user", "model"), default="department", help="기준 · grouping")
 
 
@@ -27,9 +32,11 @@ def run(shell: Shell, args: argparse.Namespace) -> None:
     from billing.reports import usage  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.cli import ledger  # noqa: PLC0415 – see gateway/cli/__init__.py
     from gateway.database import reading  # noqa: PLC0415 – see gateway/cli/__init__.py
+    from gateway.directory.ids import now_us  # noqa: PLC0415 – see gateway/cli/__init__.py
 
+    asked = args.month or ledger.calendar(shell).periods(now_us()).month
     with reading(shell.engine).connect() as connection:
-        found = usage.rows(connection, args.month, args.by)
+        found = usage.rows(connection, asked, args.by)
     named = {} if args.by == "model" else ledger.names(shell, args.by, [row.key for row in found])
     rows = [
         {
@@ -42,9 +49,9 @@ def run(shell: Shell, args: argparse.Namespace) -> None:
     ]
     total = format_krw(sum(row.won for row in found))
     lines = [f"{r['key']:<32} {r['requests']:>8} {r['tokens']:>12} ₩{r['krw']}" for r in rows]
-    head = f"{args.by:<32} {'requests':>8} {'tokens':>12} won"
+    head = f"{args.by + ' ' + asked:<32} {'requests':>8} {'tokens':>12} won"
     shell.answer(
-        {"month": args.month, "rows": rows, "total_krw": total},
+        {"month": asked, "rows": rows, "total_krw": total},
         head,
         *lines,
         f"{'합계 · total':<32} {'':>8} {'':>12} ₩{total}",

@@ -10,7 +10,7 @@ from gateway.cli.usage import month
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options(parser, run)
+    options(parser, run, reads=True)
     parser.add_argument("--period", type=month, metavar="YYYY-MM", help="이 달의 행만 · rows of this month only")
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, or_, select, update
 
 from billing.sealing import GENESIS, canonical, seal
-from billing.store import Tx
 from gateway.audit import Record
 from gateway.directory.records import Department, Identity, Key, Person, Pledge, PledgeText, Session, Signature
 from gateway.directory.tables import (
@@ -30,6 +29,9 @@ from gateway.directory.tables import (
     role_grant,
     session,
 )
+
+if TYPE_CHECKING:  # sqlmodel behind it is more than all a command needs
+    from billing.store import Tx
 from policies.decision import stricter
 
 #: Advisory lock of the directory's writers (any constant of our own).
