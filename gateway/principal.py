@@ -46,6 +46,10 @@ Via = Literal["api_key", "session", "bearer"]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+#: Whoever looks after the organisation's money or systems may see the money of every scope.
+_OVERSEERS = frozenset({"finance", "it_admin", "auditor"})
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is asking. `department_path` holds ids from the own department to the root, `department_codes` the same departments'
@@ -67,6 +71,14 @@ class Principal:
     pledged: bool
     grade: Grade = "O"
     department_codes: tuple[str, ...] = ()
+
+    def answers_for(self, scope: str) -> bool:
+        """Whether the money of this scope is this person's business anywhere: their own budget, that of the department they
+        manage, and every one for whoever looks after the organisation's money or systems."""
+        if not _OVERSEERS.isdisjoint(self.roles):
+            return True
+        managed = "manager" in self.roles and scope == f"department:{self.department_id}"
+        return managed or scope == f"user:{self.user_id}"
 
 
 @dataclass(frozen=True, slots=True)

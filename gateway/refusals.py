@@ -64,13 +64,13 @@ def cap_too_large(model: Model) -> Refusal:
 
 
 def exhausted(refused: Refused, principal: Principal, calendar: Calendar, at: int, alternatives: list[str]) -> Refusal:
-    """The narrowest budget, with its numbers only where it is the caller's own."""
+    """The narrowest budget, with its numbers only where the caller answers for it."""
     standing = refused.standing
     quota = standing.quota
     kind = quota.scope.partition(":")[0]
     english, korean = _SCOPES.get(kind, (kind, kind))
     period_en, period_ko = _PERIODS[quota.period]
-    own = quota.scope == f"user:{principal.user_id}"
+    own = principal.answers_for(quota.scope)
     resets_at = calendar.resets_at(quota.period, at)
     details: dict[str, Any] = {
         "scope": kind,

@@ -96,6 +96,33 @@ def test_a_budget_of_nothing_refuses_whoever_it_is_for(place: Town, gateway: Gat
     place.books_agree()
 
 
+# Each row: whose budget ran out, whose role the caller has in TAX, and whether its numbers are any of their business.
+@pytest.mark.parametrize(
+    ("option", "role", "shown"),
+    [
+        ("--department TAX", "manager", True),
+        ("--department FIN", "manager", False),
+        ("--organisation", "manager", False),
+        ("--department FIN", "finance", True),
+        ("--organisation", "auditor", True),
+        ("--organisation", "it_admin", True),
+    ],
+)
+def test_the_numbers_of_a_budget_are_for_those_who_answer_for_it(
+    found: Callable[..., Town], option: str, role: str, shown: bool
+) -> None:
+    """Everybody else is told that it is used up, by its kind, and not what the others have spent."""
+    town = found("sqlite", quota_wait_seconds=0)
+    gateway = town.gateway()
+    email = f"{role}@town.example"
+    town.cli(f"user add --email {email} --department TAX --role {role} --signed")
+    town.cli(f"quota set {option} --won 0 --period month")
+    told = gateway.chat("안녕", key=town.new_key(email)).error["haechi"]
+    assert (told["limit_krw"], told["used_krw"], told["held_krw"]) == (("0", "0", "0") if shown else (None,) * 3)
+    scopes = gateway.get("/api/me", key=town.new_key(email)).json["scopes"]
+    assert [scope["limit"] for scope in scopes] == ["0" if shown else None]
+
+
 def test_somebody_elses_budget_is_not_mine(place: Town, gateway: Gateway) -> None:
     lee = place.new_key("lee@town.example")
     place.cli("quota set --department FIN --won 0 --period month")
