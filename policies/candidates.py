@@ -104,8 +104,15 @@ class Shapes:
         known = self._known.get(lengths)
         if known is None:
             deepest = self._deepest
-            found = ((first, self._from(lengths[first : first + deepest])) for first in range(len(lengths)))
-            known = [(first, windows) for first, windows in found if windows]
+            known = []
+            windows: Windows = {}
+            last: tuple[int, ...] = ()
+            for first in range(len(lengths)):
+                ahead = lengths[first : first + deepest]
+                if ahead != last:  # a page of numbers says the same over and over
+                    last, windows = ahead, self._from(ahead)
+                if windows:
+                    known.append((first, windows))
             if len(self._known) < _KEPT and len(lengths) <= _KEPT_GROUPS:
                 self._known[lengths] = known
         return known
@@ -165,6 +172,8 @@ class Numbers:
             for size, shape in windows.get(groups[first][0], ()):
                 if size == count:
                     window = chain
+                elif not first and size == 1:
+                    window = _number((start, start + lengths[0], groups[0], groups[0], shape))
                 else:
                     if places is None:
                         places = list(accumulate(map(len, pieces), initial=start))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import repeat
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ahocorasick_rs import AhoCorasick, Implementation
@@ -34,6 +35,10 @@ class Word(NamedTuple):
     end: int
 
 
+#: The same for a whole list at a time.
+_AS_WORD: Final[Callable[[type[Word], tuple[int, int]], Word]] = tuple.__new__
+
+
 def _word(fields: tuple[int, int]) -> Word:
     """As `Word(…)`, in a third of the time."""
     return tuple.__new__(Word, fields)
@@ -52,7 +57,7 @@ class Words:
         return len(self.ends)
 
     def __iter__(self) -> Iterator[Word]:
-        return map(_word, zip(self.starts, self.ends, strict=True))
+        return map(_AS_WORD, repeat(Word), zip(self.starts, self.ends, strict=True))
 
 
 class Lexicon:
@@ -143,10 +148,9 @@ class Page(View):
             return []
         starts, ends = found.starts, found.ends
         kept: list[Word] = []
-        for index, end in enumerate(ends):
-            if index + 1 < len(ends) and starts[index + 1] <= end + 1:
-                continue
-            kept.append(_word((starts[index], end)))
+        for start, end, following in zip(starts, ends, [*starts[1:], ends[-1] + 2], strict=True):
+            if following > end + 1:
+                kept.append(_word((start, end)))
         return kept
 
     def _found(self) -> Numbers:
@@ -175,9 +179,10 @@ class Page(View):
         before = text[number.start - 1 : number.start]
         if before == "." and text[number.start - 2 : number.start - 1].isdigit():
             return True
-        if _is_letter(text[number.end : number.end + 1]):
+        after = text[number.end : number.end + 1]
+        if after.isascii() and (after.isalpha() or after == "_"):
             return True
-        if not _is_letter(before):
+        if not before.isascii() or not (before.isalpha() or before == "_"):
             return False
         at = number.start - 1
         while at >= 0 and number.start - at <= REACH and _is_letter(text[at]):

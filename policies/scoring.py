@@ -75,13 +75,14 @@ def labelled(page: Page, role: str, start: int) -> str | None:
 
 def denied(page: Page, start: int, end: int, labelled_as: str | None = None) -> bool:
     """Whether a nearer word than the value's own label says that this is something else, or a unit that it is an amount."""
-    word = page.before(NOT, start, NEGATIVE_REACH) if page.has(NOT) else None
-    if word is not None:
-        label = page.before(labelled_as, start) if labelled_as is not None else None
-        if label is None or (label.end < word.end and label.start < word.start):
+    if page.has(NOT):
+        word = page.before(NOT, start, NEGATIVE_REACH)
+        if word is not None:
+            label = page.before(labelled_as, start) if labelled_as is not None else None
+            if label is None or (label.end < word.end and label.start < word.start):
+                return True
+        elif page.heads(NOT, start):
             return True
-    elif page.heads(NOT, start):
-        return True
     return page.lower.startswith(UNITS, end)
 
 
@@ -112,4 +113,6 @@ def match(
     if negative:
         score -= NEGATIVE
         evidence += ("negative label",)
-    return Match(kind, start, end, min(max(score, 0.0), 1.0), rule, evidence)
+    if not 0.0 <= score <= 1.0:
+        score = 0.0 if score < 0.0 else 1.0
+    return Match(kind, start, end, score, rule, evidence)

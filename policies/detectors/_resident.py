@@ -46,6 +46,8 @@ _CENTURY: Final = {
     "8": 2000,
 }
 _WEIGHTS: Final = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
+#: What twelve zeros come to as bytes, which are quicker to count with than digits are to read.
+_ZEROS: Final = ord("0") * sum(_WEIGHTS)
 
 
 def thirteen(number: Number) -> str | None:
@@ -71,8 +73,8 @@ def born(digits: str, today: date) -> date | None:
 
 
 def weighted(digits: str) -> int:
-    total: int = sum(map(mul, map(int, digits), _WEIGHTS))
-    return total % 11
+    total: int = sum(map(mul, digits.encode(), _WEIGHTS))
+    return (total - _ZEROS) % 11
 
 
 def dated(page: Page) -> list[tuple[Number, str]]:

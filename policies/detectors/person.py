@@ -60,13 +60,16 @@ _LEAD: Final = re.compile(
 _GLUED: Final = re.compile(r"[가-힣]{3}(?![가-힣])")
 _GLUABLE: Final = ("성명", "이름", "성함", "예금주", "신청인", "민원인", "보호자", "대표자", "세대주")
 #: From a word for somebody, or the number of a flat, to a name and nothing else.
-_SIGNED: Final = re.compile(r"[:=/,(] ?(?=[가-힣]{3}(?:[^가-힣]|$))")
-_SIGNER: Final = re.compile(r"(?:[자인주생원사관람분모부][)\]]? ?[:=]|[0-9]호\)? ?[/,(])\Z")
+#: Each begins with one letter, so that the search is one for it.
+_SIGNED: Final = tuple(
+    re.compile(begin + r" ?(?=[가-힣]{3}(?:[^가-힣]|$))") for begin in (":", "=", r"호(?<=[0-9]호)\)? ?[/,(]")
+)
+_SIGNER: Final = re.compile(r"[자인주생원사관람분모부][)\]]? ?[:=]\Z")
 _STAMPED: Final = re.compile(
     r"(?:^|\n)\[?(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}[T ])?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\]? (?P<name>[가-힣]{3}) ?:"
 )
 _COLON: Final = re.compile(r": ?(?=\S)")
-_TURN: Final = re.compile(r"(?:^|\n)(?P<name>[가-힣]{3}) ?\Z")
+_TURN: Final = re.compile(r"[가-힣]{3}")
 _BREATH: Final = re.compile(r"(?<![가-힣])(?P<name>[가-힣]{3}) ?[,/-] ?\Z")
 #: Who wrote a line of a chat: [김서준] [오후 3:12], 오후 3:12, 김서준 :, 김서준  오전 10:03.
 _SPEAKER: Final = re.compile(
@@ -278,6 +281,8 @@ class PersonName:
         if page.has(_TIME):
             self._speakers(page, found)
         self._signed(page, found)
+        if ":" in page.text:
+            self._turns(page.text, found)
         if found:
             self._before(page.text, found)
         if found:
@@ -394,7 +399,7 @@ class PersonName:
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     done = place.span()
                     self._around(text, *done, found)
-            if done != (chain.start, chain.end) and _announced(page, chain, wanted):
+            if wanted and done != (chain.start, chain.end) and _announced(page, chain, wanted):
                 self._around(text, chain.start, chain.end, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
@@ -427,10 +432,12 @@ class PersonName:
                 return
 
     def _around(self, text: str, start: int, end: int, found: dict[int, Match]) -> None:
-        left = max(0, start - _REACH)
-        left = max(left, text.rfind("\n", left, start) + 1)
-        stop = text.find("\n", end, end + _REACH)
-        right = min(len(text), end + _REACH) if stop < 0 else stop
+        left = start - _REACH if start > _REACH else 0
+        line = text.rfind("\n", left, start)
+        left = left if line < 0 else line + 1
+        right = text.find("\n", end, end + _REACH)
+        if right < 0:
+            right = min(len(text), end + _REACH)
         for begin, limit in ((left, start), (end, right)):
             if limit - begin < 3:
                 continue
@@ -491,31 +498,38 @@ class PersonName:
                 found[at] = Match(KIND, at, other.end("name"), _BESIDE, "person:beside", ("neighbour",))
 
     def _signed(self, page: Page, found: dict[int, Match]) -> None:
-        """수상자: 김서준, whatever the word, when it ends as words for people do; and turns of a talk."""
+        """수상자: 김서준, whatever the word, when it ends as words for people do; 302호/김서준."""
         text = page.text
-        if ":" not in text and "호" not in text:
-            return
-        for place in _SIGNED.finditer(text):
-            start, mark = place.end(), place.start()
-            if start in found or _SIGNER.search(text, max(0, mark - 4), mark + 1) is None:
-                continue
-            if self._is_name(text[start : start + 3], sure=False):
-                found[start] = Match(KIND, start, start + 3, _BESIDE, "person:signed", ("label",))
+        for begin, signed in zip(":=호", _SIGNED, strict=True):
+            for place in signed.finditer(text) if begin in text else ():
+                start, mark = place.end(), place.start()
+                if start in found:
+                    continue
+                if begin != "호" and _SIGNER.search(text, max(0, mark - 3), mark + 1) is None:
+                    continue
+                if self._is_name(text[start : start + 3], sure=False):
+                    found[start] = Match(KIND, start, start + 3, _BESIDE, "person:signed", ("label",))
+
+    def _turns(self, text: str, found: dict[int, Match]) -> None:
+        """Who speaks: in stamped lines, and in lines that begin with names of two people at least."""
         for line in _STAMPED.finditer(text) if _CLOCK.search(text) is not None else ():
             if self._is_name(line["name"], sure=False):
                 found.setdefault(
                     line.start("name"), Match(KIND, *line.span("name"), _BESIDE, "person:speaker", ("neighbour",))
                 )
-        turns = [
-            turn.span("name")
-            for colon in _COLON.finditer(text)
-            if (turn := _TURN.search(text, max(0, colon.start() - 5), colon.start())) is not None
-            and self._is_name(turn["name"], sure=False)
-            and turn["name"][-1] not in self._endings
-        ]
-        if len({text[start:end] for start, end in turns}) > 1:
-            for start, end in turns:
-                found.setdefault(start, Match(KIND, start, end, _BESIDE, "person:speaker", ("neighbour",)))
+        turns: list[int] = []
+        for colon in _COLON.finditer(text):
+            end = colon.start()
+            if text[end - 1 : end] == " ":
+                end -= 1
+            start = end - 3
+            if start < 0 or (start and text[start - 1] != "\n") or _TURN.match(text, start) is None:
+                continue
+            if self._is_name(text[start:end], sure=False) and text[end - 1] not in self._endings:
+                turns.append(start)
+        if len({text[start : start + 3] for start in turns}) > 1:
+            for start in turns:
+                found.setdefault(start, Match(KIND, start, start + 3, _BESIDE, "person:speaker", ("neighbour",)))
 
     def _speakers(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
@@ -565,6 +579,8 @@ class PersonName:
         if run is None:
             return None
         token = run[0]
+        if (not sure or len(token) > 2) and token in self._not:
+            return None
         if len(token) == 1 or (len(token) == 2 and sure):
             spaced = self._spaced(text, at) if sure else None
             if spaced is not None:
@@ -579,7 +595,7 @@ class PersonName:
                 continue
             if not sure and token[:2] in self._beginnings and token[2:] in self._particles:
                 return None
-            if self._is_name(token[:size], sure=sure) and self._ends(rest) and not self._is_word(token):
+            if self._is_name(token[:size], sure=sure) and self._ends(rest):
                 return at + size
         return None
 
@@ -597,9 +613,6 @@ class PersonName:
             or rest.startswith(_SENTENCE_ENDS)
             or (rest[0] in "님씨" and rest[1:] in self._particles)
         )
-
-    def _is_word(self, token: str) -> bool:
-        return token in self._not
 
     def _is_name(self, name: str, *, sure: bool) -> bool:
         if name in self._not:
