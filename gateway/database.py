@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ def sqlite_file(url: str) -> Path | None:
     """The file of a SQLite ledger; None for another database."""
     parsed = sa.make_url(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """One moment of a ledger that may be in use, as a file of its own; on disk when this returns. Writers are not held up.
+
+    Raises DatabaseError where the copy is not sound.
+    """
+    _create_private(target)
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        # In one step: a copy in several would begin anew with every commit.
+        old.backup(new, pages=-1)
+        (found,) = new.execute("PRAGMA quick_check").fetchone()
+        if found != "ok":
+            raise DatabaseError(f"{source}: the copy is not sound ({found})")
+    handle = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def reading(engine: Engine) -> Engine:

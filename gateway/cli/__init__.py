@@ -20,6 +20,7 @@ class Group(NamedTuple):
 GROUPS: tuple[Group, ...] = (
     Group("serve", "서버 시작 · run the gateway", "gateway.cli.serve"),
     Group("migrate", "데이터베이스 준비 · bring the database to this version", "gateway.cli.migrate"),
+    Group("backup", "백업 · copy a running installation", "gateway.cli.backup"),
     Group("department", "부서 · departments", "gateway.cli.department"),
     Group("user", "사용자 · people", "gateway.cli.user"),
     Group("pledge", "서약 · pledges", "gateway.cli.pledge"),
