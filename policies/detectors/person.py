@@ -48,7 +48,9 @@ _REACH: Final = 16
 _HANGUL: Final = re.compile(r"[가-힣]+")
 #: Up to so many beginnings are searched for one by one.
 _FEW: Final = 24
-_TOKEN: Final = re.compile(r"(?<![가-힣A-Za-z0-9])[가-힣]{2,9}")
+#: Begins with a syllable and looks back from behind it, so that the search skips to the next one.
+_LONGEST: Final = 9
+_TOKEN: Final = re.compile(r"[가-힣](?<![가-힣A-Za-z0-9][가-힣])[가-힣]{1,8}")
 #: From a label to a name: a sign, a line end, or blanks; the label may go on (성명(한글), 신청인 성명).
 _LEAD: Final = re.compile(
     r"[\"'\])*】]{0,3}(?: ?\([^()\n]{1,10}\))?(?P<particle>(?:은|는|이|가|인)(?= ))?"
@@ -393,14 +395,15 @@ class PersonName:
         """Words near an identifier that is somebody's; and a name with sex, age or birthday in a bracket behind it."""
         text = page.text
         wanted = page.present(_IDENTIFIERS)
+        sizes: dict[str, int] = {}
         for chain in page.chains:
             done = (-1, -1)
             if "01" in chain.digits or len(chain.digits) >= 13 or text[chain.end : chain.end + 1] == "*":
                 for place in _STRONG.finditer(text, chain.start, min(len(text), chain.end + 7)):
                     done = place.span()
-                    self._around(text, *done, found)
+                    self._around(text, *done, sizes, found)
             if wanted and done != (chain.start, chain.end) and _announced(page, chain, wanted):
-                self._around(text, chain.start, chain.end, found)
+                self._around(text, chain.start, chain.end, sizes, found)
         if "@" in text:
             for mailbox in _MAILBOX.finditer(text):
                 host = mailbox["host"].lower()
@@ -408,7 +411,7 @@ class PersonName:
                     continue
                 left = text[max(0, mailbox.start() - 40) : mailbox.start()]
                 start = mailbox.start() - len(left) + len(left.rstrip(_LOCAL))
-                self._around(text, start, mailbox.end(), found)
+                self._around(text, start, mailbox.end(), sizes, found)
         if page.has(_ABOUT_END):
             for word in page.words(_ABOUT_END):
                 floor = max(0, word.start - 14)
@@ -431,7 +434,8 @@ class PersonName:
                     found.setdefault(start, Match(KIND, start, at, _BESIDE, "person:about", ("neighbour",)))
                 return
 
-    def _around(self, text: str, start: int, end: int, found: dict[int, Match]) -> None:
+    def _around(self, text: str, start: int, end: int, sizes: dict[str, int], found: dict[int, Match]) -> None:
+        """`sizes`: how long the names are that words of this page begin with, 0 where none does; tables repeat them."""
         left = start - _REACH if start > _REACH else 0
         line = text.rfind("\n", left, start)
         left = left if line < 0 else line + 1
@@ -445,9 +449,15 @@ class PersonName:
                 at = token.start()
                 if at in found or text[at] not in self._starts:
                     continue
-                close = self._name(text, at, sure=False)
-                if close is not None and close <= limit:
-                    found[at] = Match(KIND, at, close, _BESIDE, "person:beside", ("neighbour",))
+                word = token[0]
+                if token.end() == limit or len(word) == _LONGEST:  # it may go on
+                    run = _HANGUL.match(text, at)
+                    word = word if run is None else run[0]
+                size = sizes.get(word)
+                if size is None:
+                    size = sizes[word] = self._size(word)
+                if size and at + size <= limit:
+                    found[at] = Match(KIND, at, at + size, _BESIDE, "person:beside", ("neighbour",))
 
     def _latin(self, page: Page, found: dict[int, Match]) -> None:
         text = page.text
@@ -579,25 +589,37 @@ class PersonName:
         if run is None:
             return None
         token = run[0]
-        if (not sure or len(token) > 2) and token in self._not:
+        if not sure:
+            size = self._size(token)
+            return at + size if size else None
+        if len(token) > 2 and token in self._not:
             return None
-        if len(token) == 1 or (len(token) == 2 and sure):
-            spaced = self._spaced(text, at) if sure else None
+        if len(token) <= 2:
+            spaced = self._spaced(text, at)
             if spaced is not None:
                 return spaced
         if run.end() < len(text) and text[run.end()] in _MASKED and len(token) < 3:
             return None
         for size in (4, 3, 2):
-            if len(token) < size or (size == 2 and not sure):
+            if len(token) < size:
                 continue
             rest = token[size:]
             if size == 2 and rest and rest not in ("님", "씨"):
                 continue
-            if not sure and token[:2] in self._beginnings and token[2:] in self._particles:
-                return None
-            if self._is_name(token[:size], sure=sure) and self._ends(rest):
+            if self._is_name(token[:size], sure=True) and self._ends(rest):
                 return at + size
         return None
+
+    def _size(self, token: str) -> int:
+        """How long the name is that a word begins with, where nothing says that a name stands there; 0 when none does."""
+        if len(token) < 3 or token[0] not in self._starts or token in self._not:
+            return 0
+        if token[:2] in self._beginnings and token[2:] in self._particles:
+            return 0
+        for size in (4, 3):
+            if len(token) >= size and self._is_name(token[:size], sure=False) and self._ends(token[size:]):
+                return size
+        return 0
 
     def _spaced(self, text: str, at: int) -> int | None:
         found = _SPACED.match(text, at)

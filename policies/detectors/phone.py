@@ -113,6 +113,8 @@ class Phone:
     shapes: tuple[Shape, ...] = SHAPES
 
     def detect(self, page: Page, /) -> Iterable[Match]:
+        public_ones = page.rules.phones
+        expected = page.has(KIND)
         for number in page.numbers(SHAPES):
             digits = number.digits
             abroad = digits[0] == "8" or digits.startswith("008")
@@ -126,13 +128,13 @@ class Phone:
                 ):
                     continue
                 national = "0" + digits[code.end() :]
-            found = self._judge(page, number, national, abroad)
-            if found is not None and not public(national, page.rules.phones):
+            label = scoring.labelled(page, KIND, number.start) if expected else None
+            found = self._judge(page, number, national, abroad, label)
+            if found is not None and not (public_ones and public(national, public_ones)):
                 yield found
 
-    def _judge(self, page: Page, number: Number, national: str, abroad: bool) -> Match | None:
+    def _judge(self, page: Page, number: Number, national: str, abroad: bool, label: str | None) -> Match | None:
         start = _opening(page.text, number)
-        label = scoring.labelled(page, KIND, number.start)
         negative = scoring.denied(page, number.start, number.end, KIND)
         grouped = number.shape in _LOCAL or abroad
         if _MOBILE.fullmatch(national):
