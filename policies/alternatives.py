@@ -91,6 +91,8 @@ _LOOK: Final = re.compile(f"[{_LOOKS}]")
 _LOOK_HINT: Final = re.compile(rf"[0-9](?:[\-.]?[{_LOOKS}]|(?<=[{_LOOKS}].)|(?<=[{_LOOKS}][\-.].))")
 #: The stroke of a 1, but not the line of a table: inside a group, and a hyphen after it.
 _BAR: Final = re.compile(r"(?<![0-9|\-])[0-9]{1,6}(\|)[0-9]{0,6}-[0-9]")
+#: Begins with the bar, so that the search is one for it.
+_BAR_HINT: Final = re.compile(r"\|(?<=[0-9]\|)[0-9]{0,6}-[0-9]")
 _RUN: Final = re.compile(rf"{_NUMERAL}(?:{_JOINT}?+{_NUMERAL}){{7,}}")
 _NUMERALS: Final = re.compile(rf"{_NUMERAL}+")
 _MARK_IN_WORDS: Final = re.compile(r" ?(?:다시|하이픈|대시|에|의) ?")
@@ -161,7 +163,7 @@ def _numerals(view: View) -> Iterator[_Change]:
     if _LOOK_HINT.search(text) is not None:
         for chain in _CHAIN.finditer(text):
             yield from _looks(chain)
-    if "|" in text and "-" in text:
+    if "|" in text and _BAR_HINT.search(text) is not None:
         for bar in _BAR.finditer(text):
             yield _Change(*bar.span(1), "1")
 
