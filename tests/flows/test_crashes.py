@@ -19,6 +19,9 @@ import orjson
 import pytest
 from flows.harness import CHAT, Gateway, Town, asking, eventually
 
+#: The first test waits for two dozen processes to start and die; on a busy machine that takes longer than any test may.
+pytestmark = pytest.mark.timeout(600)
+
 #: Short, so that another server takes over within the test and not within half a minute.
 LEASE_SECONDS = 2
 
