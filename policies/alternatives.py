@@ -160,7 +160,8 @@ def _numerals(view: View) -> Iterator[_Change]:
     if _DOTTED_HINT.search(text) is not None:
         for dotted in _DOTTED.finditer(text):
             yield _Change(*dotted.span(), dotted[0][::2], range(0, len(dotted[0]), 2))
-    if _LOOK_HINT.search(text) is not None:
+    # Tables have many digits and hardly such letters.
+    if _LOOK.search(text) is not None and _LOOK_HINT.search(text) is not None:
         for chain in _CHAIN.finditer(text):
             yield from _looks(chain)
     if "|" in text and _BAR_HINT.search(text) is not None:
