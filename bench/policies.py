@@ -1,9 +1,9 @@
 """`python -m bench.policies`: what reading a text costs the filters, by size, and what the worst texts cost.
 
-    python -m bench.policies                 the table: Korean office text, a page of digits, adversarial texts
+    python -m bench.policies                 the table: Korean office text, code, forms, tables, findings, adversarial texts
     python -m bench.policies --by-detector   where the time of 2 KB and of 100 KB goes
 
-Every text is read by a scanner that remembers nothing, and every office text is different from every other. Sizes are
+Every text is read by a scanner that remembers nothing, and every text of 2 KB is different from every other. Sizes are
 UTF-8 bytes.
 The figure is the median of the rounds; the limits (0.2 ms for 2 KB, 60 ms for 100 KB) decide the exit status.
 """
@@ -78,6 +78,96 @@ def cut(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
+def lines_of(line: Callable[[random.Random, int], str], head: str = "") -> Callable[[random.Random, int], str]:
+    """A text of such lines (made from the draw and the number of the line) below a head."""
+
+    def make(draw: random.Random, size: int) -> str:
+        lines = [head] if head else []
+        length = len(head.encode())
+        while length < size:
+            lines.append(line(draw, len(lines)))
+            length += len(lines[-1].encode()) + 1
+        return cut("\n".join(lines), size)
+
+    return make
+
+
+def person(draw: random.Random) -> str:
+    return draw.choice("김이박최정강조윤장임") + draw.choice("서지민도하예수현") + draw.choice("준우은윤아연호진")
+
+
+def mobile(draw: random.Random) -> str:
+    return f"010-{draw.randint(2000, 9999)}-{draw.randint(1000, 9999)}"
+
+
+def resident(draw: random.Random) -> str:
+    return f"{draw.randint(60, 99)}0{draw.randint(1, 9)}{draw.randint(10, 28)}-{draw.randint(1, 2)}{draw.randrange(10**6):06d}"
+
+
+def code_line(draw: random.Random, number: int) -> str:
+    name = draw.choice(("total", "rows", "budget", "path", "config", "result", "index", "payload"))
+    other = draw.choice(("load", "parse", "count", "merge", "render", "check"))
+    return draw.choice(
+        (
+            f"def {other}_{name}({name}: dict[str, int], limit: int = {draw.randint(1, 500)}) -> list[str]:",
+            f"    {name} = [{other}(item) for item in {name}s if item.size > {draw.randint(1, 99)}]",
+            f'    if {name}.get("{other}", 0) != {draw.randint(0, 9)}.{draw.randint(0, 9)}:',
+            f"        return {other}({name}[{draw.randint(0, 9)}:{draw.randint(10, 99)}])",
+            f"    # {inflected(draw.choice(WORDS), draw)} {draw.choice(WORDS)} 확인",
+            f"SELECT {name}, COUNT(*) FROM {other}_log WHERE year = {draw.randint(2019, 2026)} GROUP BY {name};",
+            "",
+        )
+    )
+
+
+def form_line(draw: random.Random, number: int) -> str:
+    return draw.choice(
+        (
+            "성명:                    (서명 또는 인)",
+            "신청인 주소:",
+            "연락처:                  전자우편:",
+            f"□ {draw.choice(WORDS)}  □ {draw.choice(WORDS)}  □ 기타(                )",
+            f"{draw.randint(1, 9)}. {draw.choice(WORDS)} {draw.choice(WORDS)} 사유:",
+            f"{draw.choice(WORDS)} 기간: 2026.  .  . ~ 2026.  .  .",
+            f"※ {inflected(draw.choice(WORDS), draw)} {draw.choice(WORDS)}을 첨부하여 제출하시기 바랍니다.",
+            "위와 같이 신청합니다.      2026년   월   일",
+        )
+    )
+
+
+def table_line(draw: random.Random, number: int) -> str:
+    return (
+        f"| {number} | {draw.choice(WORDS)} | {draw.randint(1, 999)},{draw.randint(0, 999):03d} | "
+        f"{draw.randint(1, 99)}.{draw.randint(0, 9)}% | 2026. {draw.randint(1, 12)}. | {draw.choice(WORDS)} |"
+    )
+
+
+def finding_line(draw: random.Random, number: int) -> str:
+    """A case as an office notes it: now and then a sentence, else somebody's particulars."""
+    name = person(draw)
+    return draw.choice(
+        (
+            f"신청인 {name} ({mobile(draw)}) {draw.choice(WORDS)} 관련 문의",
+            f"주민등록번호 {resident(draw)}, 성명 {name}",
+            f"{name} 님 환급계좌 농협 302-{draw.randint(1000, 9999)}-{draw.randint(1000, 9999)}-{draw.randint(10, 99)}",
+            f"전자우편 user{draw.randint(1, 9999)}@example.net, 연락처 {mobile(draw)}",
+            f"주소: 서울특별시 중구 세종대로 {draw.randint(1, 200)}, {draw.randint(101, 120)}동 {draw.randint(101, 2500)}호",
+            f"생년월일 19{draw.randint(50, 99)}. {draw.randint(1, 12)}. {draw.randint(1, 28)}. {name} 주무관 확인",
+            f"{inflected(draw.choice(WORDS), draw)} {inflected(draw.choice(WORDS), draw)} {draw.choice(WORDS)} 예정입니다.",
+        )
+    )
+
+
+#: What offices send besides prose, in short texts that differ from one another; nothing to be found in them.
+SHORT: dict[str, Callable[[random.Random, int], str]] = {
+    "code": lines_of(code_line),
+    "forms": lines_of(form_line),
+    "tables": lines_of(
+        table_line, "| 연번 | 사업명 | 예산(천원) | 집행률 | 기간 | 비고 |\n| --- | --- | --- | --- | --- | --- |"
+    ),
+}
+
+
 def repeated(unit: str) -> Callable[[random.Random, int], str]:
     return lambda draw, size: cut(unit * (size // len(unit.encode()) + 1), size)
 
@@ -101,6 +191,8 @@ def alphabet(letters: str) -> Callable[[random.Random, int], str]:
 
 #: What somebody might send to stop us, and what offices send without meaning to.
 ADVERSARIAL: dict[str, Callable[[random.Random, int], str]] = {
+    "findings of all kinds": lines_of(finding_line),
+    "CSV of names and phones": lines_of(lambda draw, number: f"{person(draw)},{mobile(draw)}", "성명,연락처"),
     "CSV of 13-digit numbers": table(8, 13),
     "CSV of 10-digit numbers": table(8, 10),
     "CSV of 11-digit numbers from 010": lambda draw, size: cut(
@@ -179,6 +271,9 @@ def main() -> int:
         late += _row(
             "Korean office text", size, timed(scanner, iter([office(draw, size) for _ in range(rounds)]), rounds), limit
         )
+    for name, make in SHORT.items():
+        texts = iter([make(draw, 2 * KB) for _ in range(options.rounds)])
+        late += _row(name, 2 * KB, timed(scanner, texts, options.rounds), LIMITS[2 * KB])
     for name, make in ADVERSARIAL.items():
         text = make(draw, 100 * KB)
         late += _row(name, 100 * KB, timed(scanner, cycle([text]), 5), LIMITS[100 * KB])
