@@ -148,6 +148,8 @@ def test_the_command_shows_and_changes_nothing(tmp_path: Path, capsys: pytest.Ca
     file.write_text('{"gpt-5-mini": {"input_cost_per_token": 3e-07, "output_cost_per_token": 2e-06}}')
     before = {path: path.read_bytes() for path in (ROOT / "billing/prices").glob("*.yaml")}
     words = ["price", "drift", "--json", "--config", str(ROOT / "config.yaml"), "--data", str(tmp_path / "data")]
+    assert main(["migrate", *words[3:]], {}) == 0
+    capsys.readouterr()
     assert main([*words, "--map", str(file)], {}) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["applied"] is False
@@ -169,6 +171,7 @@ def test_the_command_shows_and_changes_nothing(tmp_path: Path, capsys: pytest.Ca
 def test_what_litellm_ships_is_read_without_importing_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """DeepSeek's map prices are those of its peak hours; everything else it and we both price, we price the same."""
     words = ["price", "drift", "--json", "--config", str(ROOT / "config.yaml"), "--data", str(tmp_path / "data")]
+    assert main(["migrate", *words[3:]], {}) == 0
     script = (
         f"import sys; from gateway.__main__ import main; sys.exit(main({words!r}, {{}}) or 'litellm' in sys.modules)"
     )
